@@ -1,0 +1,50 @@
+/** What one VMM process is told to run: the JSON file named by `thimble vmm --config FILE`. */
+export interface VmmConfig {
+  /** For logs and the guest's SMBIOS-like tables. */
+  readonly name: string;
+  /** 1 to 64. */
+  readonly cpus: number;
+  /** Multiple of 2 MiB, at least 16 MiB. */
+  readonly memoryBytes: number;
+  readonly boot: {
+    /** bzImage (64-bit boot protocol) or ELF with a PVH note. */
+    readonly kernel: string;
+    readonly initrd?: string;
+    readonly commandLine: string;
+  };
+  readonly disks: readonly DiskConfig[];
+  readonly networks: readonly NetworkConfig[];
+  /** Where the guest's first serial port goes: the process's own terminal, or a Unix socket that clients attach to. */
+  readonly serial: { readonly kind: "stdio" } | { readonly kind: "socket"; readonly path: string };
+  /** Unix socket on which the VMM listens for the control protocol (control.ts). Absent: no control. */
+  readonly controlSocket?: string;
+  /** A virtio-console beside the serial port, on a Unix socket of its own. */
+  readonly virtioConsole?: { readonly path: string };
+}
+
+export interface DiskConfig {
+  /** A raw image file. */
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** What the guest reads as the disk's serial number, at most 20 bytes. */
+  readonly serial?: string;
+}
+
+export interface NetworkConfig {
+  /** Name of a tap interface that exists. */
+  readonly tap: string;
+  /** "52:54:00:12:34:56" */
+  readonly mac: string;
+  /** False keeps packets in the VMM even where the kernel has vhost-net. Default true. */
+  readonly vhost?: boolean;
+}
+
+/** How a VMM process ends. */
+export const VmmExit = {
+  /** The guest powered off, or the VMM was told to stop. */
+  PowerOff: 0,
+  /** The VMM failed; the reason is on standard error and, when connected, on the control socket. */
+  Failed: 1,
+  /** The configuration or a file it names cannot be used. */
+  BadConfig: 2,
+} as const;

@@ -1,0 +1,35 @@
+/**
+ * The control protocol between a VMM and the host agent: types only.
+ *
+ * A stream socket on which the VMM listens; both sides send one JSON object a line. Several clients may be
+ * connected. A guest reset executes the VMM anew (same process id), which closes the connections; clients connect again.
+ */
+export type ControlRequest =
+  | { readonly id: number; readonly op: "status" }
+  /** Presses the ACPI power button. */
+  | { readonly id: number; readonly op: "powerButton" }
+  /** Resets the machine at once. */
+  | { readonly id: number; readonly op: "reset" }
+  /** Ends the VMM at once, without asking the guest. */
+  | { readonly id: number; readonly op: "stop" };
+
+export interface VmmStatus {
+  readonly state: "starting" | "running" | "stopping";
+  readonly pid: number;
+  /** How often the machine has been reset since the VMM was started. */
+  readonly resets: number;
+  readonly exits: number;
+}
+
+export type ControlReply =
+  | { readonly id: number; readonly ok: true; readonly result: VmmStatus | null }
+  | { readonly id: number; readonly ok: false; readonly code: string; readonly message: string };
+
+/** Sent to every client without being asked. */
+export type ControlEvent =
+  | { readonly event: "running" }
+  | { readonly event: "reset" }
+  /** The last message before the process ends. */
+  | { readonly event: "end"; readonly cause: VmmEndCause; readonly message: string };
+
+export type VmmEndCause = "guest-power-off" | "stopped" | "failed";
