@@ -1,0 +1,75 @@
+/*
+ * Build tool: compiles a script to the engine's bytecode.
+ *   compile NAME strip|keep INPUT.js OUTPUT.bin
+ * NAME is what stack traces show; `strip` drops source text, line tables and local names, `keep` only the source text.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine.h"
+
+static char *read_whole(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *text;
+    long length;
+
+    if (!file || fseek(file, 0, SEEK_END) || (length = ftell(file)) < 0 || fseek(file, 0, SEEK_SET))
+        return NULL;
+    text = malloc(length + 1);
+    if (!text || fread(text, 1, length, file) != (size_t)length)
+        return NULL;
+    text[length] = 0; /* the engine wants it */
+    *size = length;
+    fclose(file);
+    return text;
+}
+
+static int fail(JSContext *ctx, const char *what)
+{
+    JSValue exception = JS_GetException(ctx);
+    const char *text = JS_ToCString(ctx, exception);
+    JSValue stack = JS_GetPropertyStr(ctx, exception, "stack");
+    const char *where = JS_ToCString(ctx, stack);
+
+    fprintf(stderr, "%s: %s\n%s", what, text ? text : "(not printable)", where ? where : "");
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    JSRuntime *rt;
+    JSContext *ctx;
+    JSValue script;
+    FILE *out;
+    char *source;
+    uint8_t *bytecode;
+    size_t source_size, bytecode_size;
+
+    if (argc != 5) {
+        fprintf(stderr, "usage: compile NAME strip|keep INPUT.js OUTPUT.bin\n");
+        return 64;
+    }
+    source = read_whole(argv[3], &source_size);
+    if (!source) {
+        perror(argv[3]);
+        return 1;
+    }
+    rt = JS_NewRuntime();
+    JS_SetStripInfo(rt, strcmp(argv[2], "strip") == 0 ? JS_STRIP_DEBUG : JS_STRIP_SOURCE);
+    ctx = JS_NewContext(rt);
+    script = JS_Eval(ctx, source, source_size, argv[1],
+                     JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_STRICT | JS_EVAL_FLAG_COMPILE_ONLY);
+    if (JS_IsException(script))
+        return fail(ctx, argv[3]);
+    bytecode = JS_WriteObject(ctx, &bytecode_size, script, JS_WRITE_OBJ_BYTECODE);
+    if (!bytecode)
+        return fail(ctx, argv[3]);
+    out = fopen(argv[4], "wb");
+    if (!out || fwrite(bytecode, 1, bytecode_size, out) != bytecode_size || fclose(out)) {
+        perror(argv[4]);
+        return 1;
+    }
+    return 0;
+}

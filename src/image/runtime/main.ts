@@ -1,0 +1,57 @@
+/**
+ * Builds a `thimble` with any bundles, for development:
+ *   node --import tsx src/image/runtime/main.ts --entry ROLE=FILE.ts … --out DIR
+ *        [--quickjs DIR] [--cache DIR] [--debug] [--optimize -O2] [--flag=-DWITH_PROXY …]
+ */
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { messageOf } from "../../base/errors.ts";
+import { buildRuntime } from "./build.ts";
+
+const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "thimble");
+
+const { values } = parseArgs({
+  options: {
+    entry: { type: "string", multiple: true, default: [] },
+    out: { type: "string" },
+    quickjs: {
+      type: "string",
+      default: process.env["THIMBLE_QUICKJS"] ?? join(cache, "work/quickjs-2025.04.26"),
+    },
+    cache: { type: "string", default: cache },
+    debug: { type: "boolean", default: false },
+    optimize: { type: "string", default: "-Os" },
+    flag: { type: "string", multiple: true, default: [] },
+  },
+});
+
+const bundles: Record<string, string> = {};
+for (const entry of values.entry) {
+  const [role, path] = entry.split("=");
+  if (role && path) bundles[role] = path;
+}
+if (values.out === undefined || Object.keys(bundles).length === 0) {
+  console.error(
+    "usage: main.ts --entry ROLE=FILE.ts … --out DIR [--debug] [--optimize -O2] [--quickjs DIR] [--cache DIR]",
+  );
+  process.exit(64);
+}
+try {
+  const runtime = await buildRuntime({
+    quickjsSourceDir: values.quickjs,
+    cacheDir: values.cache,
+    outDir: values.out,
+    optimize: values.optimize,
+    extraFlags: values.flag,
+    debug: values.debug,
+    bundles,
+  });
+  for (const bundle of runtime.bundles) {
+    console.log(`${bundle.role}: ${bundle.scriptBytes} bytes of script, ${bundle.bytecodeBytes} of bytecode`);
+  }
+  console.log(`${runtime.path}: ${runtime.sizeBytes} bytes`);
+} catch (error) {
+  console.error(messageOf(error));
+  process.exit(1);
+}
