@@ -1,0 +1,77 @@
+/** The host's API as a client sees it: docs/api.md in types. */
+
+export interface Host {
+  readonly name: string;
+  readonly version: string;
+  readonly kernel: string;
+  readonly uptimeMs: number;
+  /** Kernel start to API ready. */
+  readonly bootMs: number;
+  readonly addresses: readonly { readonly interface: string; readonly address: string }[];
+  readonly cpus: { readonly count: number; readonly model: string };
+  readonly memory: { readonly totalBytes: number; readonly availableBytes: number };
+  readonly accelerator: string;
+}
+
+export interface Image {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly createdAt: string;
+}
+
+export interface VmSpec {
+  readonly name: string;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly boot: { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string };
+  readonly disks?: readonly { readonly image: string; readonly readOnly?: boolean }[];
+  readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
+}
+
+export type VmState = "stopped" | "starting" | "running" | "stopping";
+
+export interface Vm extends VmSpec {
+  readonly id: string;
+  readonly state: VmState;
+  readonly pid?: number;
+  readonly createdAt: string;
+  readonly lastEnd?: { readonly cause: string; readonly message: string; readonly at: string };
+}
+
+export interface VmStatistics {
+  readonly pssBytes: number;
+  readonly guestResidentBytes: number;
+  /** PSS less guest memory. */
+  readonly overheadBytes: number;
+  readonly cpuMs: number;
+  readonly exits: number;
+  readonly resets: number;
+}
+
+export interface ApiErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly field?: string;
+}
+
+export interface Task {
+  readonly id: string;
+  readonly kind: string;
+  readonly object: { readonly kind: string; readonly id: string };
+  readonly state: "running" | "succeeded" | "failed";
+  readonly startedAt: string;
+  readonly endedAt?: string;
+  readonly error?: ApiErrorBody;
+}
+
+export interface HostEvent {
+  readonly seq: number;
+  readonly at: string;
+  readonly kind: string;
+  readonly object: { readonly kind: string; readonly id: string };
+  readonly message: string;
+  readonly cause?: string;
+}
+
+export type VmAction = "start" | "shutdown" | "reset" | "force-off";

@@ -1,0 +1,183 @@
+/**
+ * Guests made on the spot: a Debian cloud kernel as Debian ships it, and a system of busybox around it.
+ *
+ * The initramfs loads the virtio drivers (modules in Debian's kernel) and either stays or goes on to a root disk.
+ * The same small system is on both: a shell on the console, a power button that powers off, DHCP.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { ThimbleError } from "../../base/errors.ts";
+import { buildDirectory, repositoryRoot } from "../paths.ts";
+import { type CpioEntry, cpioArchive } from "./cpio.ts";
+import { moduleClosure } from "./modules.ts";
+import { type DebianSuite, entriesMatching, unpackedPackage } from "./packages.ts";
+
+export type DebianRelease = 12 | 13;
+
+const suites: Record<DebianRelease, DebianSuite> = { 12: "bookworm", 13: "trixie" };
+
+/** Drivers for what a Thimble VM has, and evdev for the power button's event. */
+const guestModules = [
+  "virtio_pci",
+  "virtio_blk",
+  "virtio_net",
+  "virtio_console",
+  "virtio-rng",
+  "button",
+  "evdev",
+];
+
+const filesDirectory = join(repositoryRoot, "src/rig/guest/files");
+const guestFile = (name: string): Buffer => readFileSync(join(filesDirectory, name));
+
+/** What a guest prints when its user space is up; then its uptime in seconds. */
+export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)/;
+
+export interface GuestSystem {
+  readonly release: DebianRelease;
+  /** Path of the kernel (bzImage). */
+  readonly kernel: string;
+  /** Path of the initramfs. */
+  readonly initramfs: string;
+}
+
+/** The system's files, the same on a disk as in the initramfs. */
+async function systemEntries(): Promise<CpioEntry[]> {
+  const busybox = join(await unpackedPackage("busybox-static", "bookworm"), "bin/busybox");
+  const directories = [
+    "bin",
+    "dev",
+    "etc",
+    "etc/acpi",
+    "etc/acpi/PWRF",
+    "mnt",
+    "newroot",
+    "proc",
+    "run",
+    "sbin",
+  ];
+  return [
+    ...[...directories, "sys", "tmp"].map((path): CpioEntry => ({ path, kind: "directory" })),
+    { path: "bin/busybox", kind: "file", permissions: 0o755, content: readFileSync(busybox) },
+    { path: "sbin/init", kind: "file", permissions: 0o755, content: guestFile("init") },
+    // The name is the event's data as acpid writes it.
+    { path: "etc/acpi/PWRF/00000080", kind: "file", permissions: 0o755, content: guestFile("power-button") },
+    { path: "etc/udhcpc.script", kind: "file", permissions: 0o755, content: guestFile("udhcpc.script") },
+    { path: "etc/resolv.conf", kind: "link", content: "/run/resolv.conf" },
+  ];
+}
+
+function only(names: string[], what: string): string {
+  if (names.length !== 1) {
+    throw new ThimbleError(
+      "unexpected_package",
+      `Expected one ${what} in the kernel package, found ${names.length}.`,
+    );
+  }
+  return names[0] as string;
+}
+
+/** Writes a file in one step, so that a reader never sees half of it. */
+function writeWhole(path: string, content: Buffer): void {
+  const partial = `${path}.partial-${process.pid}`;
+  writeFileSync(partial, content);
+  renameSync(partial, path);
+}
+
+/** Kernel and initramfs of a Debian release. `extra` is added to the initramfs, for guests with a special program. */
+export async function guestSystem(
+  release: DebianRelease,
+  extra: readonly CpioEntry[] = [],
+): Promise<GuestSystem> {
+  const tree = await unpackedPackage("linux-image-cloud-amd64", suites[release]);
+  const kernel = join(tree, "boot", only(entriesMatching(join(tree, "boot"), /^vmlinuz-/), "kernel"));
+  // Debian 12 has /lib, Debian 13 /usr/lib.
+  const base = [join(tree, "usr/lib/modules"), join(tree, "lib/modules")].find((path) =>
+    existsSync(path),
+  ) as string;
+  const moduleTree = join(base, only(readdirSync(base), "module tree"));
+
+  const builtin = readFileSync(join(moduleTree, "modules.builtin"), "utf8");
+  const modules = moduleClosure(moduleTree, builtin, guestModules);
+  const archive = cpioArchive([
+    ...(await systemEntries()),
+    // The kernel opens it for PID 1 before devtmpfs is mounted.
+    { path: "dev/console", kind: "character-device", permissions: 0o600, device: { major: 5, minor: 1 } },
+    { path: "init", kind: "file", permissions: 0o755, content: guestFile("initramfs-init") },
+    { path: "modules", kind: "directory" },
+    { path: "modules/order", kind: "file", content: modules.map((module) => `${module.name}\n`).join("") },
+    ...modules.map(
+      (module): CpioEntry => ({ path: `modules/${module.name}`, kind: "file", content: module.data }),
+    ),
+    ...extra,
+  ]);
+  const directory = join(buildDirectory, "guests");
+  mkdirSync(directory, { recursive: true });
+  const key = createHash("sha256").update(archive).digest("hex").slice(0, 12);
+  const initramfs = join(directory, `initramfs-debian${release}-${key}.cpio`);
+  if (!existsSync(initramfs)) writeWhole(initramfs, archive);
+  return { release, kernel, initramfs };
+}
+
+/**
+ * A root disk: a raw ext4 image with the same system and, for larger ones, a directory tree copied into it.
+ * Made without privileges and kept under a key of its content.
+ */
+export async function rootDisk(
+  options: { sizeBytes?: number; tree?: string; name?: string } = {},
+): Promise<string> {
+  const { sizeBytes = 8 * 1024 * 1024, tree, name = "root" } = options;
+  const entries = await systemEntries();
+  const hash = createHash("sha256")
+    .update(cpioArchive(entries))
+    .update(`${sizeBytes} ${tree ?? ""}`);
+  const directory = join(buildDirectory, "guests");
+  mkdirSync(directory, { recursive: true });
+  const image = join(directory, `${name}-${hash.digest("hex").slice(0, 12)}.ext4`);
+  if (existsSync(image)) return image;
+
+  const staging = mkdtempSync(join(directory, "staging-"));
+  try {
+    for (const entry of entries) {
+      const path = join(staging, entry.path);
+      if (entry.kind === "directory") mkdirSync(path, { recursive: true });
+      if (entry.kind === "file") writeFileSync(path, entry.content ?? "");
+      if (entry.kind === "link") symlinkSync(String(entry.content), path);
+      if (entry.permissions !== undefined) chmodSync(path, entry.permissions);
+    }
+    // The initramfs lets busybox make its links; a disk may be mounted read-only and must have them.
+    const applets = execFileSync(join(staging, "bin/busybox"), ["--list"], { encoding: "utf8" });
+    for (const applet of applets.trim().split("\n")) {
+      if (applet !== "busybox") symlinkSync("busybox", join(staging, "bin", applet));
+    }
+    if (tree !== undefined) cpSync(tree, staging, { recursive: true, verbatimSymlinks: true });
+    const partial = `${image}.partial-${process.pid}`;
+    execFileSync(
+      "mke2fs",
+      [
+        ...["-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-d", staging],
+        ...["-U", "c0ffee00-0000-4000-8000-000000000001", "-E", "root_owner=0:0,lazy_itable_init=0"],
+        ...[partial, `${sizeBytes / 1024}k`],
+      ],
+      { env: { ...process.env, PATH: `${process.env["PATH"]}:/sbin:/usr/sbin`, SOURCE_DATE_EPOCH: "1" } },
+    );
+    renameSync(partial, image);
+  } finally {
+    rmSync(staging, { recursive: true, force: true });
+  }
+  return image;
+}
