@@ -58,6 +58,7 @@ function ensureNpmPackages() {
 }
 
 function isInstalled(name) {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the format is dpkg's, not a template.
   const query = spawnSync("dpkg-query", ["-W", "-f", "${db:Status-Status}", name], { encoding: "utf8" });
   if (query.error !== undefined) {
     fail("dpkg-query was not found: Thimble is built and tested on Debian 12 or 13.");

@@ -27,7 +27,7 @@ export function nestedKvmIsLikely(): boolean {
  * that is likely, and its failure means TCG. `THIMBLE_ACCELERATOR=kvm|tcg` decides without a probe.
  */
 export async function chooseAccelerator(probe: () => Promise<boolean>): Promise<Accelerator> {
-  const forced = process.env["THIMBLE_ACCELERATOR"];
+  const forced = process.env.THIMBLE_ACCELERATOR;
   if (forced === "kvm" || forced === "tcg") return forced;
   if (!nestedKvmIsLikely()) return "tcg";
   try {

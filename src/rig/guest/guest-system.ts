@@ -173,7 +173,7 @@ export async function rootDisk(
         ...["-U", "c0ffee00-0000-4000-8000-000000000001", "-E", "root_owner=0:0,lazy_itable_init=0"],
         ...[partial, `${sizeBytes / 1024}k`],
       ],
-      { env: { ...process.env, PATH: `${process.env["PATH"]}:/sbin:/usr/sbin`, SOURCE_DATE_EPOCH: "1" } },
+      { env: { ...process.env, PATH: `${process.env.PATH}:/sbin:/usr/sbin`, SOURCE_DATE_EPOCH: "1" } },
     );
     renameSync(partial, image);
   } finally {
