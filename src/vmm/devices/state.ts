@@ -1,0 +1,60 @@
+/** Reading a saved device state back: every field is checked once, here, so that devices may trust what they restore. */
+import { ThimbleError } from "../../base/errors.ts";
+import type { DeviceState } from "../contract.ts";
+
+export class StateReader {
+  readonly #device: string;
+  readonly #state: DeviceState;
+
+  /** Throws ThimbleError("bad_state") unless the state has this version. */
+  constructor(device: string, state: DeviceState, version: number) {
+    this.#device = device;
+    this.#state = state;
+    if (typeof state !== "object" || state === null || state.version !== version) {
+      throw new ThimbleError("bad_state", `The saved state of ${device} is not of version ${version}.`);
+    }
+  }
+
+  /** A whole number from `min` to `max`. */
+  integer(field: string, min: number, max: number): number {
+    const value = this.#state[field];
+    if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) return value;
+    throw this.#bad(field, `a whole number from ${min} to ${max}`);
+  }
+
+  /** Any finite number: differences of clocks. */
+  finite(field: string): number {
+    const value = this.#state[field];
+    if (typeof value === "number" && Number.isFinite(value)) return value;
+    throw this.#bad(field, "a finite number");
+  }
+
+  u8(field: string): number {
+    return this.integer(field, 0, 0xff);
+  }
+
+  u16(field: string): number {
+    return this.integer(field, 0, 0xffff);
+  }
+
+  flag(field: string): boolean {
+    const value = this.#state[field];
+    if (typeof value === "boolean") return value;
+    throw this.#bad(field, "true or false");
+  }
+
+  /** An array of at most `maxLength` bytes. */
+  bytes(field: string, maxLength: number): readonly number[] {
+    const value = this.#state[field];
+    const isByte = (x: unknown) => typeof x === "number" && Number.isInteger(x) && x >= 0 && x <= 0xff;
+    if (Array.isArray(value) && value.length <= maxLength && value.every(isByte)) return value as number[];
+    throw this.#bad(field, `an array of at most ${maxLength} bytes`);
+  }
+
+  #bad(field: string, expected: string): ThimbleError {
+    return new ThimbleError(
+      "bad_state",
+      `The saved state of ${this.#device} has a field "${field}" that is not ${expected}.`,
+    );
+  }
+}
