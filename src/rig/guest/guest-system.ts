@@ -44,9 +44,6 @@ const guestModules = [
 const filesDirectory = join(repositoryRoot, "src/rig/guest/files");
 const guestFile = (name: string): Buffer => readFileSync(join(filesDirectory, name));
 
-/** What a guest prints when its user space is up; then its uptime in seconds. */
-export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)/;
-
 export interface GuestSystem {
   readonly release: DebianRelease;
   /** Path of the kernel (bzImage). */

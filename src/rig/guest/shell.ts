@@ -8,7 +8,9 @@
 import { randomBytes } from "node:crypto";
 import { ThimbleError } from "../../base/errors.ts";
 import type { FeedMatch, TextFeed } from "../text-feed.ts";
-import { guestReadyMarker } from "./guest-system.ts";
+
+/** What a guest prints when its user space is up; then its uptime in seconds. */
+export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)/;
 
 /** Where a shell lives: something to type into and something to read. */
 export interface ShellTerminal {

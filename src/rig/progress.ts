@@ -1,0 +1,107 @@
+/**
+ * Steps of a long command, with elapsed time and an estimate.
+ *
+ * On a terminal the running step's line is renewed every second; elsewhere each step gives one line at its start, if
+ * it is expected to take long, and one at its end. Estimates are the durations of the last run.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { messageOf, ThimbleError } from "../base/errors.ts";
+import { buildDirectory } from "./paths.ts";
+
+/** A step that failed: which one, why, and where to read more. */
+export class StepError extends ThimbleError {
+  constructor(
+    readonly step: string,
+    readonly reason: string,
+    readonly logFile: string | undefined,
+    options?: { cause?: unknown },
+  ) {
+    const log = logFile === undefined ? "" : `\n  log: ${logFile}`;
+    super("step_failed", `${step}: ${reason}${log}`, options);
+  }
+}
+
+export interface StepOptions {
+  /** Used until there is a measured duration. */
+  readonly estimateMs: number;
+  /** Named when the step fails. */
+  readonly logFile?: string | (() => string | undefined);
+}
+
+const estimatesFile = join(buildDirectory, "estimates.json");
+/** Without a terminal, a step expected to be shorter than this is only reported when it is done. */
+const announceFromMs = 5000;
+
+/** 4.2 s, 3 min 20 s. */
+export function formatDuration(ms: number): string {
+  if (ms < 59_950) return `${(ms / 1000).toFixed(1)} s`;
+  const seconds = Math.round(ms / 1000);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+}
+
+export class Progress {
+  readonly #estimates: Record<string, number>;
+  readonly #live = process.stdout.isTTY === true;
+  #detail = "";
+
+  constructor() {
+    try {
+      this.#estimates = JSON.parse(readFileSync(estimatesFile, "utf8")) as Record<string, number>;
+    } catch {
+      this.#estimates = {};
+    }
+  }
+
+  /** Shown beside the running step on a terminal. */
+  detail(text: string): void {
+    this.#detail = text;
+  }
+
+  /** A line of its own between steps. */
+  say(text: string): void {
+    process.stdout.write(`${text}\n`);
+  }
+
+  /** Runs one step. Errors: StepError. */
+  async step<T>(name: string, options: StepOptions, work: () => Promise<T>): Promise<T> {
+    const start = performance.now();
+    const estimateMs = this.#estimates[name] ?? options.estimateMs;
+    const about = `about ${formatDuration(estimateMs)}`;
+    this.#detail = "";
+    const show = (): void => {
+      const detail = this.#detail === "" ? "" : `  ${this.#detail}`;
+      const line = `  … ${name}  ${formatDuration(performance.now() - start)} of ${about}${detail}`;
+      process.stdout.write(`\r\x1b[K${line.slice(0, (process.stdout.columns ?? 80) - 1)}`);
+    };
+    let timer: NodeJS.Timeout | undefined;
+    if (this.#live) {
+      show();
+      timer = setInterval(show, 1000);
+    } else if (estimateMs >= announceFromMs) {
+      this.say(`  … ${name} (${about})`);
+    }
+    const finish = (mark: string): number => {
+      clearInterval(timer);
+      const took = performance.now() - start;
+      this.say(`${this.#live ? "\r\x1b[K" : ""}  ${mark} ${name}  ${formatDuration(took)}`);
+      return took;
+    };
+    try {
+      const result = await work();
+      this.#remember(name, finish("✓"));
+      return result;
+    } catch (error) {
+      finish("✗");
+      if (error instanceof StepError) throw error;
+      const logFile = typeof options.logFile === "function" ? options.logFile() : options.logFile;
+      throw new StepError(name, messageOf(error), logFile, { cause: error });
+    }
+  }
+
+  #remember(name: string, tookMs: number): void {
+    this.#estimates[name] = Math.round(tookMs);
+    mkdirSync(dirname(estimatesFile), { recursive: true });
+    writeFileSync(estimatesFile, `${JSON.stringify(this.#estimates, null, 2)}\n`);
+  }
+}
