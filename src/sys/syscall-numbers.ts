@@ -104,6 +104,7 @@ export const SYS = {
   seccomp: 317,
   getrandom: 318,
   memfd_create: 319,
+  execveat: 322,
   copy_file_range: 326,
   statx: 332,
   pidfd_send_signal: 424,

@@ -140,7 +140,7 @@ export const Sregs = struct("kvm_sregs", ASM_KVM_H, {
 /** The local APIC's registers, as KVM_GET_LAPIC gives them. */
 export const LAPIC_STATE_SIZE = 0x400;
 
-export const Kvm = {
+export const KvmRequest = {
   getApiVersion: io(KVMIO, 0x00),
   createVm: io(KVMIO, 0x01),
   checkExtension: io(KVMIO, 0x03),

@@ -1,0 +1,42 @@
+/** Executing this program anew in the same process (execveat(2)). */
+import { check } from "./errno.ts";
+import { SYS } from "./syscall-numbers.ts";
+import { cString } from "./text.ts";
+
+const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const O_PATH_CLOEXEC = 0o12000000;
+const F_GETFD = 1;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
+
+/**
+ * A descriptor for this program's own file. To be opened early: later /proc may be out of reach and the file replaced.
+ */
+export function openOwnExecutable(): number {
+  const path = "/proc/self/exe";
+  return check(bridge.syscall(SYS.openat, AT_FDCWD, cString(path), O_PATH_CLOEXEC, 0), "open", path);
+}
+
+/** Lets a descriptor survive an execve, or not. */
+export function setInherited(fd: number, inherited: boolean): void {
+  const flags = check(bridge.syscall(SYS.fcntl, fd, F_GETFD, 0), "fcntl", `fd ${fd}`);
+  const wanted = inherited ? flags & ~FD_CLOEXEC : flags | FD_CLOEXEC;
+  check(bridge.syscall(SYS.fcntl, fd, F_SETFD, wanted), "fcntl", `fd ${fd}`);
+}
+
+/**
+ * Replaces this program by the one `executable` is open on: same process id, all threads gone, all descriptors closed
+ * that are close-on-exec, an empty environment. Throws SystemError when the kernel refuses; returns never otherwise.
+ */
+export function execute(executable: number, argv: readonly string[]): never {
+  const strings = argv.map(cString);
+  const pointers = new BigUint64Array(strings.length + 1);
+  strings.forEach((text, i) => {
+    pointers[i] = BigInt(bridge.addressOf(text));
+  });
+  const environment = new BigUint64Array(1);
+  const empty = cString("");
+  check(bridge.syscall(SYS.execveat, executable, empty, pointers, environment, AT_EMPTY_PATH), "execveat");
+  throw new Error("execveat returned");
+}
