@@ -15,6 +15,7 @@ function rig() {
   const pio = new PioBus();
   const mmio = new MmioBus();
   const told: string[] = [];
+  let left = 0;
   const end = (how: string) => {
     told.push(how);
     machine.ending = true;
@@ -24,6 +25,9 @@ function rig() {
     reset: (cause) => end(`reset: ${cause}`),
     powerOff: () => end("power off"),
     fail: (message) => end(`fail: ${message}`),
+    vcpuLeft: () => {
+      left++;
+    },
   };
   const handler = createExitHandler(run, pio, mmio, machine, () => "rip 0");
   const exit = (reason: number): number => {
@@ -44,7 +48,7 @@ function rig() {
     view.setUint8(Run.mmioIsWrite, write ? 1 : 0);
     return exit(Exit.mmio);
   };
-  return { view, pio, mmio, told, machine, handler, exit, portExit, memoryExit };
+  return { view, pio, mmio, told, machine, handler, left: () => left, exit, portExit, memoryExit };
 }
 
 function recorder(value: number): RegisterBlock & { readonly seen: string[] } {
@@ -162,13 +166,15 @@ test("a device that throws fails the machine, not the process", () => {
 });
 
 test("exits are counted by reason, and a machine that is ending enters no guest again", () => {
-  const { exit, portExit, handler, machine } = rig();
+  const { exit, portExit, handler, machine, left } = rig();
   portExit(true, 0x80, 1);
   portExit(true, 0x80, 1);
   exit(Exit.hlt);
   assert.equal(handler.counts[Exit.io], 2);
   assert.equal(handler.counts[Exit.hlt], 1);
+  assert.equal(left(), 0);
   machine.ending = true;
   assert.equal(exit(Exit.hlt), 1);
+  assert.equal(left(), 1);
   assert.equal(handler.counts[Exit.hlt], 1);
 });

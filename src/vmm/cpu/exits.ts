@@ -18,6 +18,8 @@ export interface MachineControl {
   reset(cause: string): void;
   powerOff(): void;
   fail(message: string): void;
+  /** A vCPU has been told to end its thread: it enters the guest no more. */
+  vcpuLeft(): void;
 }
 
 export interface ExitHandler {
@@ -107,15 +109,20 @@ export function createExitHandler(
     }
   }
 
+  function leave(): number {
+    machine.vcpuLeft();
+    return LEAVE;
+  }
+
   function handle(result: number): number {
-    if (machine.ending) return LEAVE;
+    if (machine.ending) return leave();
     if (result < 0) {
       if (result === -EINTR || result === -EAGAIN) {
         (counts[Exit.intr] as number)++;
         return CONTINUE;
       }
       machine.fail(`KVM_RUN failed (${errnoName(-result)})\n${registers()}`);
-      return LEAVE;
+      return leave();
     }
     const reason = dwords[Run.exitReason >> 2] as number;
     (counts[reason < EXIT_REASONS ? reason : EXIT_REASONS - 1] as number)++;
@@ -126,7 +133,7 @@ export function createExitHandler(
     } catch (error) {
       machine.fail(`a device failed at an exit: ${describeError(error)}`);
     }
-    return machine.ending ? LEAVE : CONTINUE;
+    return machine.ending ? leave() : CONTINUE;
   }
 
   return { handle, counts };
