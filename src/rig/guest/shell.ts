@@ -40,9 +40,18 @@ export class GuestShell {
     this.#position = position;
   }
 
-  /** Waits for a test guest's user space and takes over its shell. Errors as of `TextFeed.waitFor`. */
-  static async open(terminal: ShellTerminal, timeoutMs: number, from = 0): Promise<GuestShell> {
+  /**
+   * Waits for a test guest's user space and takes over its shell. `onReady` is called between the two, for who
+   * measures. Errors as of `TextFeed.waitFor`.
+   */
+  static async open(
+    terminal: ShellTerminal,
+    timeoutMs: number,
+    from = 0,
+    onReady?: () => void,
+  ): Promise<GuestShell> {
     const ready = await terminal.feed.waitFor(guestReadyMarker, timeoutMs, from);
+    onReady?.();
     return GuestShell.takeOver(terminal, timeoutMs, ready);
   }
 
@@ -97,6 +106,11 @@ export class GuestShell {
   /** A file's bytes, through base64 on the console. */
   async readFile(path: string, timeoutMs = 120_000): Promise<Buffer> {
     return Buffer.from(await this.output(`base64 ${path}`, timeoutMs), "base64");
+  }
+
+  /** Gives the terminal back to a person: echo, line editing and a prompt. */
+  restoreForPerson(): void {
+    this.terminal.type("stty echo; PS1='\\u@\\h:\\w# ' PS2='> '\n");
   }
 
   /** Types without waiting for anything, e.g. to power off. */

@@ -1,0 +1,79 @@
+/**
+ * `npm test`: lint, types, unit tests, build, end-to-end tests; ends with the line `N passed, N failed`.
+ *
+ * Arguments: all | unit | e2e | long, then optionally words that file names must contain. Every part runs even if one
+ * before it failed, except that there are no end-to-end tests without a build.
+ */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import { repositoryRoot } from "./paths.ts";
+import { buildProduct } from "./product.ts";
+import { formatDuration, Progress } from "./progress.ts";
+import { add, type Counts, checkStage, testFilesStage } from "./testing/test-stage.ts";
+
+const minute = 60_000;
+
+/** Test files below a directory, as paths from the repository's root, in a stable order. */
+function testFiles(directory: string, words: readonly string[] = []): string[] {
+  const entries = readdirSync(join(repositoryRoot, directory), { recursive: true }) as string[];
+  return entries
+    .filter((path) => path.endsWith(".test.ts"))
+    .map((path) => join(directory, path))
+    .filter((path) => words.every((word) => path.includes(word)))
+    .sort();
+}
+
+async function checks(): Promise<Counts> {
+  const binary = (name: string): string => join(repositoryRoot, "node_modules/.bin", name);
+  const lint = await checkStage("lint and format (biome)", binary("biome"), ["check", "."], 2 * minute);
+  return add(lint, await checkStage("types (tsc)", binary("tsc"), ["--noEmit"], 5 * minute));
+}
+
+async function unitTests(words: readonly string[]): Promise<Counts> {
+  const files = ["src", "bench", "test/structure", "test/framework"].flatMap((path) =>
+    testFiles(path, words),
+  );
+  return testFilesStage("unit", files, 10 * minute);
+}
+
+async function endToEndTests(
+  directory: string,
+  words: readonly string[],
+  timeoutMs: number,
+): Promise<Counts> {
+  const progress = new Progress();
+  try {
+    await progress.step("Build image and flash", { estimateMs: 20 * minute }, () => buildProduct(progress));
+  } catch (error) {
+    process.stdout.write(`✖ build: ${messageOf(error)}\n`);
+    return { passed: 0, failed: 1 };
+  }
+  return testFilesStage(directory.replace("/", "-"), testFiles(directory, words), timeoutMs);
+}
+
+async function main(what: string, words: readonly string[]): Promise<Counts> {
+  const none: Counts = { passed: 0, failed: 0 };
+  switch (what) {
+    case "unit":
+      return unitTests(words);
+    case "e2e":
+      return endToEndTests("test/e2e", words, 45 * minute);
+    case "long":
+      return endToEndTests("test/long", words, 240 * minute);
+    case "all": {
+      const checked = words.length === 0 ? await checks() : none;
+      const unit = await unitTests(words);
+      return add(add(checked, unit), await endToEndTests("test/e2e", words, 45 * minute));
+    }
+    default:
+      throw new Error(`"${what}" is not a kind of test run. Kinds: all, unit, e2e, long.`);
+  }
+}
+
+const start = performance.now();
+const [what = "all", ...words] = process.argv.slice(2);
+const counts = await main(what, words);
+process.stdout.write(`\n  ${formatDuration(performance.now() - start)}\n`);
+process.stdout.write(`${counts.passed} passed, ${counts.failed} failed\n`);
+process.exitCode = counts.failed === 0 && counts.passed > 0 ? 0 : 1;
