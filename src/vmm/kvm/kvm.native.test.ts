@@ -8,8 +8,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { buildRuntime } from "../../image/runtime/build.ts";
 
-const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "thimble");
-const quickjs = process.env["THIMBLE_QUICKJS"] ?? join(cache, "work/quickjs-2025.04.26");
+const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
+const quickjs = process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26");
 
 /** Why this cannot run here, or false. */
 async function skipReason(): Promise<string | false> {

@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseConfig } from "./config-file.ts";
+
+const complete = {
+  name: "web",
+  cpus: 2,
+  memoryBytes: 512 * 1024 * 1024,
+  boot: { kernel: "/images/vmlinuz", initrd: "/images/initrd", commandLine: "console=ttyS0" },
+  disks: [{ path: "/images/disk", readOnly: false, serial: "d0" }],
+  networks: [{ tap: "tap0", mac: "52:54:00:12:34:56", vhost: false }],
+  serial: { kind: "socket", path: "/run/vm/serial" },
+  controlSocket: "/run/vm/control",
+  virtioConsole: { path: "/run/vm/console" },
+};
+const smallest = {
+  name: "x",
+  cpus: 1,
+  memoryBytes: 16 * 1024 * 1024,
+  boot: { kernel: "k", commandLine: "" },
+  disks: [],
+  networks: [],
+  serial: { kind: "stdio" },
+};
+
+test("a complete and a smallest configuration pass unchanged", () => {
+  assert.deepEqual(parseConfig(JSON.stringify(complete)), complete);
+  assert.deepEqual(parseConfig(JSON.stringify(smallest)), smallest);
+});
+
+test("each wrong field is refused by its name", () => {
+  const cases: [string, unknown][] = [
+    ["name", ""],
+    ["name", "x".repeat(65)],
+    ["cpus", 0],
+    ["cpus", 1000],
+    ["cpus", 1.5],
+    ["cpus", "2"],
+    ["memoryBytes", 8 * 1024 * 1024],
+    ["memoryBytes", 512 * 1024 * 1024 + 4096],
+    ["memoryBytes", 2 ** 50],
+    ["memoryBytes", null],
+    ["boot", null],
+    ["boot.kernel", ""],
+    ["boot.kernel", "a\0b"],
+    ["boot.initrd", 7],
+    ["boot.commandLine", "x".repeat(2048)],
+    ["boot.bogus", 1],
+    ["disks", {}],
+    ["disks", Array(17).fill(complete.disks[0])],
+    ["disks[0]", 3],
+    ["disks[0].path", undefined],
+    ["disks[0].readOnly", 1],
+    ["disks[0].serial", "x".repeat(21)],
+    ["disks[0].serial", "é"],
+    ["networks[0].tap", "a/b"],
+    ["networks[0].tap", "sixteen-letters!"],
+    ["networks[0].mac", "52:54:00:12:34"],
+    ["networks[0].mac", "53:54:00:12:34:56"],
+    ["networks[0].vhost", "yes"],
+    ["serial", undefined],
+    ["serial.kind", "tcp"],
+    ["serial.path", "x".repeat(108)],
+    ["controlSocket", ""],
+    ["virtioConsole.path", undefined],
+    ["bogus", true],
+  ];
+  for (const [field, value] of cases) {
+    const config = structuredClone(complete) as unknown as Record<string, unknown>;
+    const steps = field.replaceAll("]", "").split(/[.[]/);
+    let at = config;
+    for (const step of steps.slice(0, -1)) at = at[step] as Record<string, unknown>;
+    at[steps.at(-1) as string] = value;
+    assert.throws(
+      () => parseConfig(JSON.stringify(config)),
+      (error: Error & { code?: string }) =>
+        error.code === "bad_config" && error.message.startsWith(`${field} `),
+      `${field} = ${JSON.stringify(value)}`,
+    );
+  }
+});
+
+test("what is not a JSON object is refused", () => {
+  assert.throws(() => parseConfig("{"), /is not JSON/);
+  assert.throws(() => parseConfig("[]"), /must be an object/);
+  assert.throws(() => parseConfig('{"serial":{"kind":"stdio","path":"x"}}'), /memoryBytes must/);
+});

@@ -1,0 +1,180 @@
+/** The one door for a VMM's configuration: JSON text in, a checked VmmConfig or an error that names the field out. */
+import { GiB, MiB } from "../base/addresses.ts";
+import { messageOf, ThimbleError } from "../base/errors.ts";
+import type { DiskConfig, NetworkConfig, VmmConfig } from "./config.ts";
+import { MAX_CPUS } from "./platform.ts";
+
+/** The whole file: a command line and a few dozen paths fit many times. */
+export const CONFIG_SIZE_MAX = 256 * 1024;
+const MEMORY_STEP = 2 * MiB;
+const MEMORY_MIN = 16 * MiB;
+/** Below the addresses that AMD's HyperTransport reserves under 1 TiB. */
+const MEMORY_MAX = 1000 * GiB;
+const NAME_MAX = 64;
+/** PATH_MAX less the zero at the end. */
+const PATH_MAX = 4095;
+/** sun_path of a Unix socket less the zero at the end. */
+const SOCKET_PATH_MAX = 107;
+/** Longest command line of any kernel for x86 (COMMAND_LINE_SIZE) less the zero; the kernel at hand may allow less. */
+const COMMAND_LINE_MAX = 2047;
+/** A PCI bus has 32 slots; these and the machine's other devices fit one. */
+const DISKS_MAX = 16;
+const NETWORKS_MAX = 8;
+/** VIRTIO_BLK_ID_BYTES */
+const SERIAL_MAX = 20;
+/** IFNAMSIZ less the zero at the end. */
+const INTERFACE_NAME_MAX = 15;
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Throws ThimbleError("bad_config") whose message begins with the field's name. */
+export function parseConfig(text: string): VmmConfig {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new ThimbleError("bad_config", `the configuration is not JSON: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const fields = [
+    "name",
+    "cpus",
+    "memoryBytes",
+    "boot",
+    "disks",
+    "networks",
+    "serial",
+    "controlSocket",
+    "virtioConsole",
+  ];
+  const config = object(parsed, "", fields);
+  const memoryBytes = integer(config.memoryBytes, "memoryBytes", MEMORY_MIN, MEMORY_MAX);
+  if (memoryBytes % MEMORY_STEP !== 0) bad("memoryBytes", "must be a multiple of 2 MiB (2097152)");
+  const console = optional(config.virtioConsole, (value) => object(value, "virtioConsole", ["path"]));
+  return {
+    name: string(config.name, "name", 1, NAME_MAX),
+    cpus: integer(config.cpus, "cpus", 1, MAX_CPUS),
+    memoryBytes,
+    boot: parseBoot(config.boot),
+    disks: list(config.disks, "disks", DISKS_MAX, parseDisk),
+    networks: list(config.networks, "networks", NETWORKS_MAX, parseNetwork),
+    serial: parseSerial(config.serial),
+    ...present(
+      "controlSocket",
+      optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
+    ),
+    ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
+  };
+}
+
+function parseBoot(value: unknown): VmmConfig["boot"] {
+  const boot = object(value, "boot", ["kernel", "initrd", "commandLine"]);
+  return {
+    kernel: string(boot.kernel, "boot.kernel", 1, PATH_MAX),
+    ...present(
+      "initrd",
+      optional(boot.initrd, (v) => string(v, "boot.initrd", 1, PATH_MAX)),
+    ),
+    commandLine: string(boot.commandLine, "boot.commandLine", 0, COMMAND_LINE_MAX),
+  };
+}
+
+function parseDisk(value: unknown, field: string): DiskConfig {
+  const disk = object(value, field, ["path", "readOnly", "serial"]);
+  return {
+    path: string(disk.path, `${field}.path`, 1, PATH_MAX),
+    readOnly: boolean(disk.readOnly, `${field}.readOnly`),
+    ...present(
+      "serial",
+      optional(disk.serial, (v) => ascii(v, `${field}.serial`, SERIAL_MAX)),
+    ),
+  };
+}
+
+function parseNetwork(value: unknown, field: string): NetworkConfig {
+  const network = object(value, field, ["tap", "mac", "vhost"]);
+  const tap = ascii(network.tap, `${field}.tap`, INTERFACE_NAME_MAX);
+  if (!/^[^/\s:]+$/.test(tap)) bad(`${field}.tap`, "must be the name of a network interface");
+  const mac = ascii(network.mac, `${field}.mac`, 17);
+  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
+    bad(`${field}.mac`, 'must be a station\'s MAC address like "52:54:00:12:34:56"');
+  }
+  return {
+    tap,
+    mac,
+    ...present(
+      "vhost",
+      optional(network.vhost, (v) => boolean(v, `${field}.vhost`)),
+    ),
+  };
+}
+
+function parseSerial(value: unknown): VmmConfig["serial"] {
+  const { kind, path } = object(value, "serial", ["kind", "path"]);
+  if (kind === "socket") return { kind, path: socketPath(path, "serial.path") };
+  if (kind !== "stdio") bad("serial.kind", 'must be "stdio" or "socket"');
+  if (path !== undefined) bad("serial.path", 'belongs to the kind "socket" only');
+  return { kind: "stdio" };
+}
+
+function bad(field: string, problem: string): never {
+  throw new ThimbleError("bad_config", `${field === "" ? "the configuration" : field} ${problem}`);
+}
+
+function object(value: unknown, field: string, names: readonly string[]): Json {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) bad(field, "must be an object");
+  for (const name of Object.keys(value)) {
+    if (!names.includes(name)) bad(field === "" ? name : `${field}.${name}`, "is not a known field");
+  }
+  return value as Json;
+}
+
+function list<T>(
+  value: unknown,
+  field: string,
+  max: number,
+  parse: (item: unknown, field: string) => T,
+): T[] {
+  if (!Array.isArray(value)) bad(field, "must be an array");
+  if (value.length > max) bad(field, `must have at most ${max} elements`);
+  return value.map((item, i) => parse(item, `${field}[${i}]`));
+}
+
+function integer(value: unknown, field: string, min: number, max: number): number {
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
+    bad(field, `must be a whole number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+function boolean(value: unknown, field: string): boolean {
+  if (typeof value !== "boolean") bad(field, "must be true or false");
+  return value;
+}
+
+function string(value: unknown, field: string, min: number, max: number): string {
+  if (typeof value !== "string" || value.length < min || value.length > max || value.includes("\0")) {
+    bad(field, `must be a string of ${min} to ${max} characters without a zero character`);
+  }
+  return value;
+}
+
+function ascii(value: unknown, field: string, max: number): string {
+  const text = string(value, field, 1, max);
+  if (!/^[ -~]*$/.test(text)) bad(field, "must be printable ASCII");
+  return text;
+}
+
+function socketPath(value: unknown, field: string): string {
+  return string(value, field, 1, SOCKET_PATH_MAX);
+}
+
+function optional<T>(value: unknown, parse: (value: unknown) => T): T | undefined {
+  return value === undefined ? undefined : parse(value);
+}
+
+/** A property that is there only when it has a value. */
+function present<K extends string, V>(name: K, value: V | undefined): { [P in K]?: V } {
+  return value === undefined ? {} : ({ [name]: value } as { [P in K]: V });
+}
