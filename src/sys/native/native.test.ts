@@ -14,7 +14,7 @@ import { buildRuntime } from "../../image/runtime/build.ts";
 const HERE = new URL("./", import.meta.url).pathname;
 const SUITES = ["bridge", "files", "loop", "process", "stream", "thread"];
 /** Far more than any takes; it ends a hang, it does not measure. */
-const TIMEOUT_MS = 120_000;
+const TIMEOUT_MS = 60_000;
 
 const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
 let outDir = "";

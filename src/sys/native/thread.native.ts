@@ -1,5 +1,6 @@
 /** Threads that run handlers, with the kernel's KVM where there is one. */
 
+import { struct, u16, u32, u64 } from "../../base/layout.ts";
 import { monotonicMs } from "../clock.ts";
 import { EBADF, EINTR } from "../errno.ts";
 import { close, O_RDWR, tryOpen } from "../fs.ts";
@@ -105,6 +106,12 @@ const KVM_SET_REGS = iow(KVM, 0x82, KVM_GET_REGS_SIZE);
 const KVM_SREGS_SIZE = 312;
 const KVM_GET_SREGS = 0x8138ae83;
 const KVM_SET_SREGS = iow(KVM, 0x84, KVM_SREGS_SIZE);
+/** struct kvm_segment, of which cs is the first in struct kvm_sregs. */
+const CodeSegment = struct("kvm_segment", "arch/x86/include/uapi/asm/kvm.h", {
+  base: u64,
+  limit: u32,
+  selector: u16,
+});
 const KVM_EXIT_IO = 2;
 const KVM_EXIT_HLT = 5;
 const WRITES = 2000;
@@ -128,8 +135,7 @@ test("KVM: a real-mode program's port writes arrive on the vCPU's thread", async
   const runMapping = mapShared(vcpu, 0, ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0, "KVM_GET_VCPU_MMAP_SIZE"));
   const sregs = new Uint8Array(KVM_SREGS_SIZE);
   ioctl(vcpu, KVM_GET_SREGS, sregs, "KVM_GET_SREGS");
-  sregs.fill(0, 0, 10); // cs: base 0 (u64), and its selector 0 after the limit (u32)
-  sregs.fill(0, 12, 14);
+  CodeSegment.patch(sregs, 0, { base: 0, selector: 0 });
   ioctl(vcpu, KVM_SET_SREGS, sregs, "KVM_SET_SREGS");
   const regs = new BigUint64Array(18);
   regs[2] = BigInt(WRITES); // rcx
