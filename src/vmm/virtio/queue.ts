@@ -1,0 +1,459 @@
+/**
+ * A split virtqueue as the device sees it: virtio 1.2, 2.7.
+ *
+ *     while ((head = queue.pop()) >= 0) {   // the chain is in queue.readable and queue.writable
+ *       queue.push(head, bytesWritten);
+ *     }
+ *     queue.flush();                         // publishes, interrupts when the driver wants it
+ *
+ * `pop` and `push` run once per request on an interpreter: they read typed arrays of the windows the rings lie in and
+ * allocate nothing. A ring that crosses a window is worked on in a copy that is refreshed before each `pop` and
+ * written through after each change (slow, but guests hardly ever do it).
+ *
+ * Nothing the guest writes is trusted or read twice. A broken rule stops the queue: `pop` gives nothing any more, the
+ * transport is told the reason.
+ */
+import { GiB, type GuestPhysical, guestPhysical } from "../../base/addresses.ts";
+import { ThimbleError } from "../../base/errors.ts";
+import type { DeviceState, SegmentList } from "../contract.ts";
+import { createSegmentList, type GuestMemory } from "../memory/guest-memory.ts";
+import {
+  AVAILABLE_NO_INTERRUPT,
+  AvailableHeader,
+  Descriptor,
+  DescriptorFlag,
+  USED_NO_NOTIFY,
+  UsedElement,
+  UsedHeader,
+} from "./bits.ts";
+
+/** What `pop` returns when there is no chain to be had. */
+export const QUEUE_EMPTY = -1;
+
+/** Where the driver put a queue. */
+export interface QueueLayout {
+  /** A power of two, at most the queue's largest size. */
+  readonly size: number;
+  readonly descriptorTable: number;
+  readonly availableRing: number;
+  readonly usedRing: number;
+}
+
+export interface QueueOptions {
+  readonly eventIndex: boolean;
+  readonly indirect: boolean;
+}
+
+/** One ring area: typed arrays over the window it lies in (or over a copy) and where it starts in them. */
+interface Area {
+  readonly words: Uint16Array<ArrayBuffer>;
+  readonly dwords: Uint32Array<ArrayBuffer>;
+  readonly wordBase: number;
+  readonly dwordBase: number;
+  /** The copy of an area that crosses windows. */
+  readonly copy: Uint8Array<ArrayBuffer> | null;
+  readonly address: number;
+}
+
+const DESCRIPTOR_SHIFT = 4;
+const FLAG_NEXT = DescriptorFlag.NEXT;
+const FLAG_WRITE = DescriptorFlag.WRITE;
+const FLAG_INDIRECT = DescriptorFlag.INDIRECT;
+/** In words from the start of the area. */
+const INDEX_WORD = 1;
+const RING_WORDS = AvailableHeader.size / 2;
+/** In dwords from the start of the used ring. */
+const USED_RING_DWORDS = UsedHeader.size / 4;
+const HIGH_DWORD = 0x1_0000_0000;
+/** The length of a chain is a 32-bit number in the used ring. */
+const CHAIN_BYTES_MAX = 0xffff_ffff;
+const STATE_VERSION = 1;
+
+export class VirtQueue {
+  /** The chain `pop` returned last, valid until the next `pop`. Addresses lie in RAM, lengths are not zero. */
+  readonly readable: SegmentList;
+  readonly writable: SegmentList;
+  readableBytes = 0;
+  writableBytes = 0;
+  /** Size in use; 0 while the queue is not running. */
+  size = 0;
+
+  // Plain fields: the interpreter reads them faster than #private ones.
+  private readonly capacity: number;
+  private readonly lowRamEnd: number;
+  private mask = 0;
+  private eventIndex = false;
+  private indirect = false;
+  private stopped = true;
+  private copied = false;
+  private descriptors: Area;
+  private available: Area;
+  private used: Area;
+  private descDwords: Uint32Array<ArrayBuffer>;
+  private descBase = 0;
+  private availWords: Uint16Array<ArrayBuffer>;
+  private availBase = 0;
+  private usedDwords: Uint32Array<ArrayBuffer>;
+  private usedBase = 0;
+  /** Next entry of the available ring to look at; next of the used ring to fill; used index last interrupted for. */
+  private nextAvailable = 0;
+  private nextUsed = 0;
+  private publishedUsed = 0;
+  private layout: QueueLayout | null = null;
+  private indirectCopy: Uint32Array<ArrayBuffer> | null = null;
+
+  /**
+   * `onInterrupt` delivers a used-buffer notification; `onFailure` is told the rule that was broken, once.
+   * Chains have at most `maxSize` buffers.
+   */
+  constructor(
+    readonly index: number,
+    readonly maxSize: number,
+    private readonly memory: GuestMemory,
+    private readonly onInterrupt: (index: number) => void,
+    private readonly onFailure: (reason: string) => void,
+  ) {
+    this.capacity = maxSize;
+    this.readable = createSegmentList(maxSize);
+    this.writable = createSegmentList(maxSize);
+    this.lowRamEnd = memory.regions[0]?.sizeBytes ?? 0;
+    this.descriptors = this.available = this.used = NO_AREA;
+    this.descDwords = this.usedDwords = NO_AREA.dwords;
+    this.availWords = NO_AREA.words;
+  }
+
+  /** Starts the queue with empty rings. Returns null, or why the rings cannot be used (the queue stays stopped). */
+  start(layout: QueueLayout, options: QueueOptions): string | null {
+    this.stop();
+    const { size } = layout;
+    if (size < 1 || size > this.maxSize || (size & (size - 1)) !== 0) return `a size of ${size}`;
+    const descriptors = this.area(layout.descriptorTable, size * Descriptor.size, 16);
+    const available = this.area(layout.availableRing, availableBytes(size), 2);
+    const used = this.area(layout.usedRing, usedBytes(size), 4);
+    if (descriptors === null) return "a descriptor table that is misaligned or outside RAM";
+    if (available === null) return "an available ring that is misaligned or outside RAM";
+    if (used === null) return "a used ring that is misaligned or outside RAM";
+    this.layout = layout;
+    this.descriptors = descriptors;
+    this.available = available;
+    this.used = used;
+    this.descDwords = descriptors.dwords;
+    this.descBase = descriptors.dwordBase;
+    this.availWords = available.words;
+    this.availBase = available.wordBase;
+    this.usedDwords = used.dwords;
+    this.usedBase = used.dwordBase;
+    this.copied = descriptors.copy !== null || available.copy !== null || used.copy !== null;
+    this.size = size;
+    this.mask = size - 1;
+    this.eventIndex = options.eventIndex;
+    this.indirect = options.indirect;
+    this.nextAvailable = this.nextUsed = this.publishedUsed = 0;
+    this.stopped = false;
+    return null;
+  }
+
+  /** Stops the queue; `pop` gives nothing, `push` and `flush` do nothing. */
+  stop(): void {
+    this.stopped = true;
+    this.size = 0;
+    this.layout = null;
+    this.descriptors = this.available = this.used = NO_AREA;
+    this.descDwords = this.usedDwords = NO_AREA.dwords;
+    this.availWords = NO_AREA.words;
+    this.copied = false;
+    this.indirectCopy = null;
+  }
+
+  get running(): boolean {
+    return !this.stopped;
+  }
+
+  /** Takes the next available chain and returns its head, or QUEUE_EMPTY. */
+  pop(): number {
+    if (this.stopped) return QUEUE_EMPTY;
+    if (this.copied) this.refresh();
+    const avail = this.availWords;
+    const availBase = this.availBase;
+    const next = this.nextAvailable;
+    const waiting = ((avail[availBase + INDEX_WORD] as number) - next) & 0xffff;
+    if (waiting === 0) return QUEUE_EMPTY;
+    let limit = this.size;
+    if (waiting > limit) return this.fail("an available index further ahead than the ring is long");
+    const head = avail[availBase + RING_WORDS + (next & this.mask)] as number;
+    const readable = this.readable;
+    const writable = this.writable;
+    const readAddress = readable.address;
+    const readLength = readable.length;
+    const writeAddress = writable.address;
+    const writeLength = writable.length;
+    const lowRamEnd = this.lowRamEnd;
+    let table = this.descDwords;
+    let base = this.descBase;
+    // Buffers are counted down, which also ends a chain that loops.
+    let room = this.capacity;
+    let reads = 0;
+    let writes = 0;
+    let readBytes = 0;
+    let writeBytes = 0;
+    let index = head;
+    for (;;) {
+      if (index >= limit) return this.fail("a descriptor index outside its table");
+      const at = base + (index << 2);
+      const word = table[at + 3] as number;
+      const length = table[at + 2] as number;
+      const high = table[at + 1] as number;
+      const address = high === 0 ? (table[at] as number) : (table[at] as number) + high * HIGH_DWORD;
+      if (word & FLAG_INDIRECT) {
+        if (table !== this.descDwords || base !== this.descBase)
+          return this.fail("nested indirect descriptors");
+        const entries = this.openIndirect(address, length, word);
+        if (entries === 0) return QUEUE_EMPTY;
+        table = this.indirectTable;
+        base = this.indirectBase;
+        limit = entries;
+        index = 0;
+        continue;
+      }
+      if (length === 0 || (address + length > lowRamEnd && !this.memory.contains(address, length))) {
+        return this.fail("a buffer that is empty or outside RAM");
+      }
+      if (--room < 0) return this.fail("a chain of more buffers than the queue allows, or one that loops");
+      if (word & FLAG_WRITE) {
+        writeAddress[writes] = address;
+        writeLength[writes++] = length;
+        writeBytes += length;
+      } else {
+        if (writes !== 0) return this.fail("a device-readable buffer after a device-writable one");
+        readAddress[reads] = address;
+        readLength[reads++] = length;
+        readBytes += length;
+      }
+      if ((word & FLAG_NEXT) === 0) break;
+      index = word >>> 16;
+    }
+    if (readBytes + writeBytes > CHAIN_BYTES_MAX) return this.fail("a chain of 4 GiB or more");
+    readable.count = reads;
+    writable.count = writes;
+    this.readableBytes = readBytes;
+    this.writableBytes = writeBytes;
+    this.nextAvailable = (next + 1) & 0xffff;
+    return head;
+  }
+
+  /** Gives back the chains of the last `count` pops: the next `pop` returns them again. */
+  unpop(count: number): void {
+    this.nextAvailable = (this.nextAvailable - count) & 0xffff;
+  }
+
+  /** Returns a chain to the driver with the number of bytes written to it; seen by the driver after `flush`. */
+  push(head: number, writtenBytes: number): void {
+    if (this.stopped) return;
+    const next = this.nextUsed;
+    const at = this.usedBase + USED_RING_DWORDS + ((next & this.mask) << 1);
+    const used = this.usedDwords;
+    used[at] = head;
+    used[at + 1] = writtenBytes;
+    this.nextUsed = (next + 1) & 0xffff;
+    if (this.copied)
+      this.writeThrough(this.used, UsedHeader.size + (next & this.mask) * UsedElement.size, UsedElement.size);
+  }
+
+  /** Publishes what was pushed and interrupts the driver when it asked for that (2.7.7, 2.7.10). */
+  flush(): void {
+    const next = this.nextUsed;
+    const before = this.publishedUsed;
+    if (next === before || this.stopped) return;
+    this.publishedUsed = next;
+    this.storeUsedWord(INDEX_WORD, next);
+    if (this.copied) this.refresh();
+    const avail = this.availWords;
+    const base = this.availBase;
+    if (this.eventIndex) {
+      const event = avail[base + RING_WORDS + this.size] as number;
+      if (((next - event - 1) & 0xffff) >= ((next - before) & 0xffff)) return;
+    } else if (((avail[base] as number) & AVAILABLE_NO_INTERRUPT) !== 0) {
+      return;
+    }
+    this.onInterrupt(this.index);
+  }
+
+  /** Asks the driver not to ring while the device is looking anyway. */
+  suppressNotifications(): void {
+    // With event indices the event stays where it is, behind: the driver does not reach it again.
+    if (!this.stopped && !this.eventIndex) this.storeUsedWord(0, USED_NO_NOTIFY);
+  }
+
+  /**
+   * Asks the driver to ring for the next chain. True when one has arrived meanwhile: then the driver may not ring
+   * for it and the caller looks again.
+   */
+  resumeNotifications(): boolean {
+    if (this.stopped) return false;
+    if (this.eventIndex) this.storeUsedWord(RING_WORDS + (this.size << 2), this.nextAvailable);
+    else this.storeUsedWord(0, 0);
+    if (this.copied) this.refresh();
+    return this.availWords[this.availBase + INDEX_WORD] !== this.nextAvailable;
+  }
+
+  /** Stops the queue because the driver broke a rule that only the device knows. */
+  fail(reason: string): typeof QUEUE_EMPTY {
+    if (!this.stopped) {
+      this.stopped = true;
+      this.onFailure(`queue ${this.index}: the driver gave ${reason}`);
+    }
+    return QUEUE_EMPTY;
+  }
+
+  /** Where the next chain is taken from; a kernel backend starts there. */
+  get position(): number {
+    return this.nextAvailable;
+  }
+
+  /** After a kernel backend: everything before `nextAvailable` has been used in order of the used ring. */
+  resumeFrom(nextAvailable: number): void {
+    if (this.stopped) return;
+    const { copy, address } = this.used;
+    if (copy !== null) this.memory.split(address, copy.length, (piece, done) => copy.set(piece, done));
+    this.nextAvailable = nextAvailable & 0xffff;
+    this.nextUsed = this.publishedUsed = this.used.words[this.used.wordBase + INDEX_WORD] as number;
+  }
+
+  save(): DeviceState {
+    return {
+      version: STATE_VERSION,
+      nextAvailable: this.nextAvailable,
+      nextUsed: this.nextUsed,
+      publishedUsed: this.publishedUsed,
+      stopped: this.stopped,
+    };
+  }
+
+  /** After `start` with the saved layout. */
+  restore(state: DeviceState): void {
+    const { nextAvailable, nextUsed, publishedUsed, stopped } = state;
+    if (
+      state.version !== STATE_VERSION ||
+      typeof nextAvailable !== "number" ||
+      typeof nextUsed !== "number" ||
+      typeof publishedUsed !== "number"
+    ) {
+      throw new ThimbleError("bad_state", `The saved state of virtqueue ${this.index} has another form`);
+    }
+    this.nextAvailable = nextAvailable & 0xffff;
+    this.nextUsed = nextUsed & 0xffff;
+    this.publishedUsed = publishedUsed & 0xffff;
+    if (stopped === true) this.stopped = true;
+  }
+
+  // The indirect table `openIndirect` found last.
+  private indirectTable: Uint32Array<ArrayBuffer> = NO_AREA.dwords;
+  private indirectBase = 0;
+
+  /** Checks an indirect descriptor (2.7.5.3) and sets indirectTable. Returns the number of entries, 0 on failure. */
+  private openIndirect(address: number, length: number, word: number): number {
+    const bad = (reason: string): 0 => {
+      this.fail(reason);
+      return 0;
+    };
+    if (!this.indirect) return bad("an indirect descriptor without having negotiated it");
+    if (word & FLAG_NEXT) return bad("an indirect descriptor that has a next one");
+    if (length === 0 || (length & (Descriptor.size - 1)) !== 0)
+      return bad("an indirect table of an odd size");
+    const entries = length >>> DESCRIPTOR_SHIFT;
+    if (entries > this.capacity) return bad("an indirect table larger than the queue allows");
+    if (!this.memory.contains(address, length)) return bad("an indirect table outside RAM");
+    const offset = address % GiB;
+    const dwords = this.memory.dwords[Math.floor(address / GiB)] as Uint32Array<ArrayBuffer>;
+    if ((offset & 3) === 0 && offset + length <= dwords.length * 4) {
+      this.indirectTable = dwords;
+      this.indirectBase = offset >>> 2;
+      return entries;
+    }
+    // Misaligned, or across windows.
+    this.indirectCopy ??= new Uint32Array(this.capacity * (Descriptor.size / 4));
+    const bytes = new Uint8Array(this.indirectCopy.buffer);
+    this.memory.split(address, length, (piece, done) => bytes.set(piece, done));
+    this.indirectTable = this.indirectCopy;
+    this.indirectBase = 0;
+    return entries;
+  }
+
+  /** Writes a word of the used ring so that it is visible before anything is read after it (2.7.10.1, 2.7.7.1). */
+  private storeUsedWord(word: number, value: number): void {
+    const used = this.used;
+    Atomics.store(used.words, used.wordBase + word, value);
+    if (used.copy !== null) this.writeThrough(used, word * 2, 2);
+  }
+
+  private area(address: number, length: number, alignment: number): Area | null {
+    if (address % alignment !== 0 || !this.memory.contains(address, length)) return null;
+    const window = Math.floor(address / GiB);
+    const offset = address % GiB;
+    const words = this.memory.words[window];
+    const dwords = this.memory.dwords[window];
+    if (words !== undefined && dwords !== undefined && offset + length <= dwords.length * 4) {
+      return { words, dwords, wordBase: offset >>> 1, dwordBase: offset >>> 2, copy: null, address };
+    }
+    const buffer = new ArrayBuffer(Math.ceil(length / 4) * 4);
+    const copy = new Uint8Array(buffer, 0, length);
+    this.memory.split(address, length, (piece, done) => copy.set(piece, done));
+    return {
+      words: new Uint16Array(buffer),
+      dwords: new Uint32Array(buffer),
+      wordBase: 0,
+      dwordBase: 0,
+      copy,
+      address,
+    };
+  }
+
+  /** Brings the copies of what the driver writes up to date. */
+  private refresh(): void {
+    for (const area of [this.descriptors, this.available]) {
+      const copy = area.copy;
+      if (copy !== null) this.memory.split(area.address, copy.length, (piece, done) => copy.set(piece, done));
+    }
+  }
+
+  private writeThrough(area: Area, offset: number, length: number): void {
+    if (area.copy !== null)
+      this.memory.write(area.address + offset, area.copy.subarray(offset, offset + length));
+  }
+
+  /** Ring addresses for a kernel backend; null while stopped. */
+  get rings(): {
+    size: number;
+    descriptorTable: GuestPhysical;
+    availableRing: GuestPhysical;
+    usedRing: GuestPhysical;
+  } | null {
+    const layout = this.layout;
+    if (layout === null || this.stopped) return null;
+    return {
+      size: layout.size,
+      descriptorTable: guestPhysical(layout.descriptorTable),
+      availableRing: guestPhysical(layout.availableRing),
+      usedRing: guestPhysical(layout.usedRing),
+    };
+  }
+}
+
+/** Flags, index, ring and used_event. */
+function availableBytes(size: number): number {
+  return AvailableHeader.size + 2 * size + 2;
+}
+
+/** Flags, index, ring and avail_event. */
+function usedBytes(size: number): number {
+  return UsedHeader.size + UsedElement.size * size + 2;
+}
+
+const NO_AREA: Area = {
+  words: new Uint16Array(0),
+  dwords: new Uint32Array(0),
+  wordBase: 0,
+  dwordBase: 0,
+  copy: null,
+  address: 0,
+};
