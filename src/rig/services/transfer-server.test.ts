@@ -6,7 +6,8 @@ import { startTransferServer } from "./transfer-server.ts";
 
 async function readAll(port: number, send?: Buffer): Promise<Buffer> {
   const socket = connect({ port, host: "127.0.0.1" });
-  socket.end(send);
+  if (send === undefined) socket.end();
+  else socket.end(send);
   const chunks: Buffer[] = [];
   for await (const chunk of socket) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);

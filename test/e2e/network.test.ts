@@ -1,0 +1,90 @@
+/** Guests have the network that the host has, and each other. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { ApiClient } from "../../src/rig/api-client.ts";
+import type { GuestShell } from "../../src/rig/guest/shell.ts";
+import { type NameServer, startNameServer } from "../../src/rig/services/name-server.ts";
+import { startTransferServer, type TransferServer } from "../../src/rig/services/transfer-server.ts";
+import { sharedServer } from "../framework/servers.ts";
+import { MiB, withGuest } from "../framework/test-vm.ts";
+
+const transferBytes = 100_000_000;
+/** This machine as seen from the server's network. */
+const rigAddress = "10.0.2.2";
+const servedName = "service.rig.test";
+const servedAddress = "192.0.2.77";
+
+const networked = { memoryBytes: 512 * MiB, networks: [{}] } as const;
+
+/** Gets a lease and gives the address. */
+async function acquireLease(shell: GuestShell): Promise<string> {
+  await shell.output("udhcpc -i eth0 -n -q -t 5 -s /etc/udhcpc.script", 60_000);
+  const address = /inet ([\d.]+)\//.exec(await shell.output("ip -4 addr show dev eth0"))?.[1];
+  assert.ok(address !== undefined, "the lease was not applied");
+  return address;
+}
+
+describe("network", () => {
+  let api: ApiClient;
+  let names: NameServer;
+  let transfers: TransferServer;
+
+  before(async () => {
+    api = (await sharedServer()).api;
+    names = await startNameServer({ [servedName]: servedAddress });
+    transfers = await startTransferServer(transferBytes);
+  });
+
+  after(async () => {
+    await names.stop();
+    await transfers.stop();
+  });
+
+  test("a guest gets a DHCP lease through the bridge and resolves a name", async () => {
+    await withGuest(api, networked, async ({ shell }) => {
+      assert.match(await acquireLease(shell), /^10\.0\.2\.\d+$/);
+      assert.match(await shell.output("ip route"), /default via 10\.0\.2\.2/);
+      assert.match(await shell.output(`nslookup ${servedName} ${rigAddress}:${names.port}`), /192\.0\.2\.77/);
+    });
+  });
+
+  for (const vhost of [true, false]) {
+    test(`100 MB in both directions arrive whole, ${vhost ? "with" : "without"} vhost-net`, async () => {
+      await withGuest(api, { ...networked, networks: [{ vhost }] }, async ({ shell }) => {
+        await acquireLease(shell);
+        await shell.output(`nc ${rigAddress} ${transfers.sourcePort} </dev/null >/tmp/received`, 300_000);
+        const [digest] = (await shell.output("md5sum /tmp/received", 120_000)).split(" ");
+        assert.equal(digest, transfers.sourceDigest);
+        const answer = await shell.output(`nc ${rigAddress} ${transfers.sinkPort} </tmp/received`, 300_000);
+        assert.equal(answer.trim(), transfers.sourceDigest);
+      });
+    });
+  }
+
+  test("two guests talk to each other", async () => {
+    await withGuest(api, networked, (first) =>
+      withGuest(api, networked, async (second) => {
+        const firstAddress = await acquireLease(first.shell);
+        const secondAddress = await acquireLease(second.shell);
+        assert.notEqual(firstAddress, secondAddress);
+        assert.match(await first.shell.output(`ping -c 3 ${secondAddress}`), / 0% packet loss/);
+
+        await first.shell.output("nc -l -p 4000 >/tmp/received </dev/null &");
+        await second.shell.output("dd if=/dev/urandom of=/tmp/sent bs=1M count=8 2>/dev/null", 60_000);
+        await second.shell.output(`nc ${firstAddress} 4000 </tmp/sent`, 60_000);
+        await first.shell.output("wait", 30_000);
+        const [sent] = (await second.shell.output("md5sum /tmp/sent")).split(" ");
+        const [received] = (await first.shell.output("md5sum /tmp/received")).split(" ");
+        assert.equal(received, sent);
+      }),
+    );
+  });
+
+  test("a guest keeps the MAC address that it was given", async () => {
+    const mac = "52:54:00:ab:cd:01";
+    await withGuest(api, { ...networked, networks: [{ mac }] }, async ({ shell, vm }) => {
+      assert.equal(vm.networks?.[0]?.mac, mac);
+      assert.equal(await shell.output("cat /sys/class/net/eth0/address"), mac);
+    });
+  });
+});
