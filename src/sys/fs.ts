@@ -46,6 +46,16 @@ export function write(fd: number, source: Uint8Array): number {
   return check(bridge.syscall(SYS.write, fd, source, source.length), "write", `fd ${fd}`);
 }
 
+/** Reads once; returns the size, 0 at the end, or a negative errno (-EAGAIN where nothing waits). */
+export function tryRead(fd: number, target: Uint8Array): number {
+  return bridge.syscall(SYS.read, fd, target, target.length);
+}
+
+/** Writes once; returns how much the kernel took, or a negative errno (-EAGAIN where it has no room). */
+export function tryWrite(fd: number, source: Uint8Array): number {
+  return bridge.syscall(SYS.write, fd, source, source.length);
+}
+
 /** Reads at a byte offset; returns the size, less than asked only at the end of the file. */
 export function pread(fd: number, target: Uint8Array, offset: number): number {
   let done = 0;
