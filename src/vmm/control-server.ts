@@ -1,0 +1,139 @@
+/** The control protocol's server (control.ts): JSON lines over a Unix socket. */
+import { messageOf } from "../base/errors.ts";
+import { Listener } from "../sys/listener.ts";
+import type { EventLoop } from "../sys/loop.ts";
+import type { Stream } from "../sys/stream.ts";
+import { utf8Decode, utf8Encode } from "../sys/text.ts";
+import type { ControlEvent, ControlReply, ControlRequest, VmmStatus } from "./control.ts";
+
+/** No request is longer than a few dozen bytes. */
+const LINE_MAX = 4096;
+const CLIENTS_MAX = 16;
+/** Replies and events that may wait for a client that does not read. */
+const QUEUE_MAX = 64 * 1024;
+const NEWLINE = 0x0a;
+
+/** What a client may ask of the machine. */
+export interface ControlTarget {
+  status(): VmmStatus;
+  powerButton(): void;
+  reset(): void;
+  stop(): void;
+}
+
+export class ControlServer {
+  readonly #listener: Listener;
+  readonly #target: ControlTarget;
+  readonly #clients = new Set<Stream>();
+
+  /** `listenFd` is a listening Unix socket. */
+  constructor(loop: EventLoop, listenFd: number, target: ControlTarget) {
+    this.#target = target;
+    this.#listener = new Listener(loop, listenFd, (stream) => this.#attach(stream), {
+      maxQueuedBytes: QUEUE_MAX,
+    });
+  }
+
+  /** Tells every client. */
+  send(event: ControlEvent): void {
+    const line = encodeLine(event);
+    for (const client of this.#clients) write(client, line);
+  }
+
+  get listenFd(): number {
+    return this.#listener.fd;
+  }
+
+  #attach(stream: Stream): void {
+    if (this.#clients.size === CLIENTS_MAX) {
+      stream.close();
+      return;
+    }
+    this.#clients.add(stream);
+    stream.onClose = () => this.#clients.delete(stream);
+    void this.#serve(stream);
+  }
+
+  async #serve(stream: Stream): Promise<void> {
+    try {
+      const lines = new LineSplitter();
+      for (let bytes = await stream.read(); bytes !== null; bytes = await stream.read()) {
+        for (const line of lines.split(bytes)) write(stream, encodeLine(this.#answer(line)));
+        if (lines.overflown) break;
+      }
+    } catch {
+      // A client that went away without a word is no event for anybody.
+    } finally {
+      stream.close();
+    }
+  }
+
+  #answer(line: string): ControlReply {
+    const request = parseRequest(line);
+    if (typeof request === "string") return { id: -1, ok: false, code: "bad_request", message: request };
+    const { id, op } = request;
+    try {
+      if (op === "status") return { id, ok: true, result: this.#target.status() };
+      this.#target[op]();
+      return { id, ok: true, result: null };
+    } catch (error) {
+      return { id, ok: false, code: "failed", message: messageOf(error) };
+    }
+  }
+}
+
+const OPERATIONS: readonly string[] = [
+  "status",
+  "powerButton",
+  "reset",
+  "stop",
+] satisfies ControlRequest["op"][];
+
+/** The request in a line, or what is wrong with it. */
+export function parseRequest(line: string): ControlRequest | string {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return "a request must be one JSON object a line";
+  }
+  if (typeof value !== "object" || value === null) return "a request must be a JSON object";
+  const { id, op } = value as { id?: unknown; op?: unknown };
+  if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0)
+    return '"id" must be a whole number from 0';
+  if (typeof op !== "string" || !OPERATIONS.includes(op))
+    return `"op" must be one of ${OPERATIONS.join(", ")}`;
+  return { id, op: op as ControlRequest["op"] };
+}
+
+/** Cuts a stream of bytes into lines of bounded length. */
+export class LineSplitter {
+  #rest = new Uint8Array(0);
+  /** A line was longer than allowed; nothing more comes out. */
+  overflown = false;
+
+  split(bytes: Uint8Array): string[] {
+    const all = new Uint8Array(this.#rest.length + bytes.length);
+    all.set(this.#rest);
+    all.set(bytes, this.#rest.length);
+    const lines: string[] = [];
+    let start = 0;
+    for (let end = all.indexOf(NEWLINE); end >= 0 && !this.overflown; end = all.indexOf(NEWLINE, start)) {
+      if (end - start > LINE_MAX) this.overflown = true;
+      else lines.push(utf8Decode(all.subarray(start, end)));
+      start = end + 1;
+    }
+    this.#rest = all.slice(start);
+    if (this.#rest.length > LINE_MAX) this.overflown = true;
+    return lines;
+  }
+}
+
+function encodeLine(message: ControlReply | ControlEvent): Uint8Array {
+  return utf8Encode(`${JSON.stringify(message)}\n`);
+}
+
+/** Writes without waiting; a client that takes nothing is dropped. */
+function write(stream: Stream, line: Uint8Array): void {
+  stream.write(line).catch(() => stream.close());
+}
