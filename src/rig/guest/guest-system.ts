@@ -30,9 +30,10 @@ export type DebianRelease = 12 | 13;
 
 const suites: Record<DebianRelease, DebianSuite> = { 12: "bookworm", 13: "trixie" };
 
-/** Drivers for what a Thimble VM has, and evdev for the power button's event. */
+/** Drivers for what a Thimble VM has, evdev for the power button's event, virtio-mmio for peers of other makes. */
 const guestModules = [
   "virtio_pci",
+  "virtio_mmio",
   "virtio_blk",
   "virtio_net",
   "virtio_console",
