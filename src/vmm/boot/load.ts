@@ -1,0 +1,37 @@
+/** Direct boot: tells what kind of kernel a file is and loads it into guest memory. */
+import type { BootState } from "../cpu/boot-state.ts";
+import { type BootFile, badKernel } from "./boot-file.ts";
+import { looksLikeElf } from "./elf.ts";
+import { type LinuxBoot, loadLinux, looksLikeBzImage } from "./linux.ts";
+import { writeBiosData } from "./placement.ts";
+import { loadPvh } from "./pvh.ts";
+
+const START_BYTES = 1024;
+
+/**
+ * Loads the kernel with its initrd and command line into fresh guest memory and returns the state in which the boot
+ * CPU enters it. Other CPUs start as after power-on, waiting.
+ *
+ * Throws ThimbleError: bad_kernel, bad_initrd, bad_command_line, memory_too_small; and what reading the files throws.
+ */
+export function loadKernel(boot: LinuxBoot): BootState {
+  const start = startOf(boot.kernel);
+  const elf = looksLikeElf(start);
+  if (!elf && !looksLikeBzImage(start)) throw badKernel(boot.kernel, "its format", describe(start));
+  writeBiosData(boot.memory);
+  return elf ? loadPvh(boot) : loadLinux(boot);
+}
+
+function startOf(file: BootFile): Uint8Array {
+  const start = new Uint8Array(Math.min(START_BYTES, file.sizeBytes));
+  if (start.length > 0) file.read(0, start);
+  return start;
+}
+
+function describe(start: Uint8Array): string {
+  const [a, b] = start;
+  if (start.length === 0) return "cannot be told: the file is empty";
+  if (a === 0x1f && b === 0x8b) return "is gzip; unpack it first";
+  if (a === 0x4d && b === 0x5a) return "is an EFI program without a Linux setup header";
+  return 'is neither a bzImage (no "HdrS" at 0x202) nor an ELF file with a PVH entry point';
+}
