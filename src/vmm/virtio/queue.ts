@@ -305,6 +305,14 @@ export class VirtQueue {
     return QUEUE_EMPTY;
   }
 
+  /** How many chains the driver offers beyond those popped; 0 for a stopped queue, at most its size. */
+  get waiting(): number {
+    if (this.stopped) return 0;
+    if (this.copied) this.refresh();
+    const waiting = ((this.availWords[this.availBase + INDEX_WORD] as number) - this.nextAvailable) & 0xffff;
+    return Math.min(waiting, this.size);
+  }
+
   /** Where the next chain is taken from; a kernel backend starts there. */
   get position(): number {
     return this.nextAvailable;
