@@ -9,19 +9,28 @@
 
 #include "engine.h"
 
-static char *read_whole(const char *path, size_t *size)
+/*
+ * The runtime can run bytecode in place only when each name of the script gets the number it was written with. Names
+ * are numbered as they come, and one is there before the script is read, so it has to be the script's first.
+ */
+static const char first_name[] = "AggregateError;";
+
+/* The file's text behind `prefix`. */
+static char *read_whole(const char *path, const char *prefix, size_t *size)
 {
+    size_t prefix_length = strlen(prefix);
     FILE *file = fopen(path, "rb");
     char *text;
     long length;
 
     if (!file || fseek(file, 0, SEEK_END) || (length = ftell(file)) < 0 || fseek(file, 0, SEEK_SET))
         return NULL;
-    text = malloc(length + 1);
-    if (!text || fread(text, 1, length, file) != (size_t)length)
+    text = malloc(prefix_length + length + 1);
+    if (!text || fread(text + prefix_length, 1, length, file) != (size_t)length)
         return NULL;
-    text[length] = 0; /* the engine wants it */
-    *size = length;
+    memcpy(text, prefix, prefix_length);
+    *size = prefix_length + length;
+    text[*size] = 0; /* the engine wants it */
     fclose(file);
     return text;
 }
@@ -51,7 +60,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: compile NAME strip|keep INPUT.js OUTPUT.bin\n");
         return 64;
     }
-    source = read_whole(argv[3], &source_size);
+    source = read_whole(argv[3], first_name, &source_size);
     if (!source) {
         perror(argv[3]);
         return 1;

@@ -2,6 +2,7 @@
 #include "quickjs.c"
 
 #include "engine.h"
+#include "libunicode.h"
 
 JSContext *engine_new_context(JSRuntime *rt)
 {
@@ -10,12 +11,79 @@ JSContext *engine_new_context(JSRuntime *rt)
 
 /*
  * Called before the standard objects make atoms of their own: then the script's atoms get the numbers that its
- * bytecode was written with, and QuickJS runs it in place instead of copying it (one copy of the bytecode in
- * memory for all processes of the host).
+ * bytecode was written with (compile.c), and QuickJS runs it in place instead of copying it: one copy of the bytecode
+ * in memory for all processes of the host. Were a number different, QuickJS would notice and copy.
  */
 JSValue engine_read_script(JSContext *ctx, const uint8_t *bytes, size_t size)
 {
     return JS_ReadObject(ctx, bytes, size, JS_READ_OBJ_BYTECODE | JS_READ_OBJ_ROM_DATA);
+}
+
+/*
+ * Linked in the place of libunicode's functions (-Wl,--wrap, src/image/runtime/engine.ts): a regular expression with
+ * \p{...} is refused, when the bundle is compiled, and 20 KB of Unicode tables stay out of the image.
+ */
+#define PROPERTY_UNKNOWN (-2)
+
+int __wrap_unicode_script(CharRange *out, const char *name, BOOL extended)
+{
+    (void)out, (void)name, (void)extended;
+    return PROPERTY_UNKNOWN;
+}
+
+int __wrap_unicode_general_category(CharRange *out, const char *name)
+{
+    (void)out, (void)name;
+    return PROPERTY_UNKNOWN;
+}
+
+int __wrap_unicode_prop(CharRange *out, const char *name)
+{
+    (void)out, (void)name;
+    return PROPERTY_UNKNOWN;
+}
+
+/*
+ * Also in the place of library functions: the host's time zone is UTC, and nobody needs trigonometry. The properties
+ * of Math are deleted, so that a script that does is told so and none of these is ever called.
+ */
+struct tm *__wrap_localtime_r(const time_t *time, struct tm *out)
+{
+    (void)time;
+    memset(out, 0, sizeof(*out)); /* the engine asks only for tm_gmtoff */
+    return out;
+}
+
+#define LEFT_OUT(name) \
+    double __wrap_##name(double x) \
+    { \
+        (void)x; \
+        abort(); \
+    }
+#define FOR_EACH_LEFT_OUT(_) \
+    _(sin) _(cos) _(tan) _(asin) _(acos) _(atan) _(sinh) _(cosh) _(tanh) _(asinh) _(acosh) _(atanh) \
+    _(expm1) _(log1p) _(log10) _(cbrt)
+FOR_EACH_LEFT_OUT(LEFT_OUT)
+
+double __wrap_atan2(double y, double x)
+{
+    (void)y, (void)x;
+    abort();
+}
+
+static void delete_left_out(JSContext *ctx)
+{
+#define LEFT_OUT_NAME(name) #name,
+    static const char *const names[] = { FOR_EACH_LEFT_OUT(LEFT_OUT_NAME) "atan2" };
+    JSValue math = JS_GetPropertyStr(ctx, ctx->global_obj, "Math");
+    size_t i;
+
+    for (i = 0; i < countof(names); i++) {
+        JSAtom name = JS_NewAtom(ctx, names[i]);
+        JS_DeleteProperty(ctx, math, name, 0);
+        JS_FreeAtom(ctx, name);
+    }
+    JS_FreeValue(ctx, math);
 }
 
 void engine_add_intrinsics(JSContext *ctx)
@@ -45,6 +113,7 @@ void engine_add_intrinsics(JSContext *ctx)
 #ifdef WITH_NORMALIZE
     JS_AddIntrinsicStringNormalize(ctx);
 #endif
+    delete_left_out(ctx);
 }
 
 int engine_memory(JSValueConst value, uint8_t **bytes, size_t *size)

@@ -21,6 +21,7 @@ const COMPILER_OBJECTS = ["compile.o", "engine.o", "cutils.o", "dtoa.o", "libreg
 const COMPILE_FLAGS = [
   "-std=gnu11",
   "-fwrapv",
+  "-fno-pie",
   "-ffunction-sections",
   "-fdata-sections",
   "-fno-asynchronous-unwind-tables",
@@ -32,11 +33,33 @@ const COMPILE_FLAGS = [
 /** Warnings hold for our files; the engine's are compiled as its own build does. */
 const OUR_WARNINGS = ["-Wall", "-Wextra", "-Werror"];
 
+/** Library functions with large tables that no script needs; runtime/engine.c says what stands in their place. */
+const LEFT_OUT = [
+  ...["unicode_script", "unicode_general_category", "unicode_prop", "localtime_r"],
+  ...[
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "atan2",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+  ],
+  ...["expm1", "log1p", "log10", "cbrt"],
+];
+
 export const LINK_FLAGS = [
   "-static",
   "-no-pie",
   "-s",
   "-Wl,--gc-sections",
+  ...LEFT_OUT.map((name) => `-Wl,--wrap=${name}`),
   "-Wl,--build-id=none",
   "-Wl,-z,noseparate-code",
   "-Wl,-z,stack-size=8388608",
