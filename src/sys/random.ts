@@ -18,3 +18,11 @@ export function randomHex(count: number): string {
   for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
   return text;
 }
+
+/** The same without giving the runtime lock back: for devices, once the kernel has gathered enough. */
+export function fillRandomNow(target: Uint8Array): void {
+  for (let done = 0; done < target.length; ) {
+    const rest = target.subarray(done);
+    done += check(bridge.syscall(SYS.getrandom, rest, rest.length, 0), "getrandom");
+  }
+}

@@ -175,6 +175,7 @@ export const Capability = {
   irqfd: 32,
   ioeventfd: 36,
   maxVcpus: 66,
+  tscDeadlineTimer: 72,
   ioeventfdNoLength: 100,
   immediateExit: 136,
 } as const;

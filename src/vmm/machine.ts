@@ -1,0 +1,242 @@
+/**
+ * One virtual machine: everything between the configuration and the running guest, put together.
+ *
+ * KVM gives vCPUs, interrupt controllers and the interval timer; the buses lead exits to the devices; PCI carries the
+ * virtio devices. The machine ends once, by the first of: reset, power-off, stop, failure. Then the vCPUs leave the
+ * guest and `onEnd` is called on the main thread; what comes after (a new machine, the process's end) is the caller's.
+ */
+import { ThimbleError } from "../base/errors.ts";
+import type { Logger } from "../sys/log.ts";
+import type { EventLoop } from "../sys/loop.ts";
+import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
+import { buildAcpiTables } from "./acpi/tables.ts";
+import { loadKernel } from "./boot/load.ts";
+import { forField, openBootFile } from "./boot-files.ts";
+import { MmioBus } from "./bus/mmio.ts";
+import { PciBus } from "./bus/pci/bus.ts";
+import { PioBus } from "./bus/pio.ts";
+import type { VmmConfig } from "./config.ts";
+import type { CharBackend, Clock } from "./contract.ts";
+import { guestCpuid, physicalAddressBits } from "./cpu/cpuid.ts";
+import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
+import { FIRMWARE_MSRS } from "./cpu/msrs.ts";
+import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
+import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
+import { I8042 } from "./devices/i8042/i8042.ts";
+import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
+import { ResetControl } from "./devices/reset/reset-control.ts";
+import { Rtc } from "./devices/rtc/rtc.ts";
+import { Uart16550 } from "./devices/serial/uart16550.ts";
+import { Capability } from "./kvm/bits.ts";
+import { KvmDoorbellController } from "./kvm/doorbells.ts";
+import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
+import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
+import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
+import { Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
+import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
+
+/** Why a machine ended. `message` is a sentence for people. */
+export interface MachineEnd {
+  readonly kind: "reset" | "power-off" | "stopped" | "failed";
+  readonly message: string;
+}
+
+/** What a machine needs from its process. */
+export interface MachineHost {
+  readonly loop: EventLoop;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly serial: CharBackend;
+  /** For the virtio-console; null when the machine has none. */
+  readonly console: CharBackend | null;
+  /** Called once, on the main thread, when no vCPU is in the guest any more. */
+  readonly onEnd: (end: MachineEnd) => void;
+}
+
+/** A vCPU leaves the guest within microseconds; one that does not is stuck in the kernel. */
+const LEAVE_PATIENCE_MS = 5000;
+
+export class Machine implements MachineControl {
+  /** See MachineControl. */
+  ending = false;
+  readonly memory: GuestMemory;
+  readonly #host: MachineHost;
+  readonly #ram: GuestRam;
+  readonly #vm: KvmVm;
+  readonly #pio = new PioBus();
+  readonly #mmio = new MmioBus();
+  readonly #power: AcpiPm;
+  readonly #serial: Uart16550;
+  readonly #virtio: VirtioDevices;
+  readonly #threads: VcpuThreads;
+
+  /**
+   * Builds the machine and loads its kernel; nothing runs yet. Throws ThimbleError: "bad_config" naming the field when
+   * a file cannot be used, "no_kvm"; SystemError when the host refuses something.
+   */
+  constructor(config: VmmConfig, host: MachineHost) {
+    this.#host = host;
+    const system = new KvmSystem();
+    const maxCpus = system.checkExtension(Capability.maxVcpus);
+    if (config.cpus > maxCpus) {
+      throw new ThimbleError("bad_config", `cpus: this host's KVM gives a VM at most ${maxCpus}`);
+    }
+    this.#ram = mapGuestRam(config.name, layoutRam(config.memoryBytes));
+    this.memory = new GuestMemory(this.#ram.regions, this.#ram.map);
+    this.#vm = system.createVm();
+    this.#vm.createInterruptControllers();
+    this.#vm.setMemory(this.memory.regions);
+
+    const lines = new InterruptLines(this.#vm);
+    this.#power = new AcpiPm({
+      interrupt: lines.connect(Gsi.sci),
+      clock: host.clock,
+      onPowerOff: () => this.powerOff(),
+    });
+    this.#serial = new Uart16550({
+      interrupt: lines.connect(Gsi.com1),
+      backend: host.serial,
+      clock: host.clock,
+    });
+    this.#addLegacyDevices(config, lines);
+    const pci = new PciBus({ window: Mmio.pciWindow, mmio: this.#mmio });
+    this.#pio.register("PCI address", Port.pciConfigAddress, pci.configAddress);
+    this.#pio.register("PCI data", Port.pciConfigData, pci.configData);
+    this.#pio.register(
+      "reset control",
+      Port.resetControl,
+      new ResetControl({ onReset: () => this.reset("reset control register") }),
+    );
+    this.#mmio.register("PCI configuration space", Mmio.ecam.start, Mmio.ecam.size, pci.ecam);
+    this.#virtio = attachVirtio(config, {
+      pci,
+      memory: this.memory,
+      loop: host.loop,
+      log: host.log,
+      lines,
+      msi: new KvmMsiController(this.#vm),
+      doorbells: new KvmDoorbellController(this.#vm, host.loop),
+      console: host.console,
+    });
+
+    const cpuid = system.supportedCpuid();
+    const rsdp = buildAcpiTables(this.memory, {
+      cpus: config.cpus,
+      pciWindow64: pciWindow64(config.memoryBytes, physicalAddressBits(cpuid)),
+    });
+    const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
+    const vcpus: RunnableVcpu[] = [];
+    for (let cpu = 0; cpu < config.cpus; cpu++) {
+      const vcpu = this.#vm.createVcpu(cpu);
+      vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, tscDeadlineTimer }));
+      for (const index of vcpu.setMsrs(FIRMWARE_MSRS)) {
+        host.log.debug(`KVM does not let MSR 0x${index.toString(16)} be set`);
+      }
+      const exits = createExitHandler(vcpu.run, this.#pio, this.#mmio, this, () => vcpu.describe());
+      vcpus.push({ vcpu, exits });
+    }
+    this.#loadKernel(config, rsdp, vcpus[0] as RunnableVcpu);
+    this.#threads = new VcpuThreads(vcpus);
+  }
+
+  /** Starts the guest. */
+  start(): void {
+    this.#threads.start();
+  }
+
+  /** Exits of all vCPUs since the start. */
+  exits(): number {
+    return this.#threads.exits();
+  }
+
+  pressPowerButton(): void {
+    this.#power.pressPowerButton();
+  }
+
+  reset(cause: string): void {
+    this.#end({ kind: "reset", message: `the machine was reset: ${cause}` });
+  }
+
+  powerOff(): void {
+    this.#end({ kind: "power-off", message: "the guest powered off" });
+  }
+
+  stop(cause: string): void {
+    this.#end({ kind: "stopped", message: cause });
+  }
+
+  fail(message: string): void {
+    this.#end({ kind: "failed", message });
+  }
+
+  vcpuLeft(): void {
+    this.#threads.left();
+  }
+
+  /** After the end: hands out what the serial port still holds, and brings disks to stable storage. */
+  close(): void {
+    this.#serial.flush();
+    this.#virtio.close();
+  }
+
+  /** May be called on any thread. */
+  #end(end: MachineEnd): void {
+    if (this.ending) return;
+    this.ending = true;
+    const { loop, log, onEnd } = this.#host;
+    loop.post(() => {
+      let told = false;
+      const tell = () => {
+        if (told) return;
+        told = true;
+        onEnd(end);
+      };
+      loop.after(LEAVE_PATIENCE_MS, () => {
+        if (!told) log.error(`a vCPU did not leave the guest within ${LEAVE_PATIENCE_MS} ms`);
+        tell();
+      });
+      this.#threads.stop(() => loop.post(tell));
+    });
+  }
+
+  #addLegacyDevices(config: VmmConfig, lines: InterruptLines): void {
+    const { clock } = this.#host;
+    const keyboard = new I8042({
+      interrupt: lines.connect(Gsi.keyboard),
+      onReset: () => this.reset("keyboard controller"),
+    });
+    this.#pio.register("keyboard data", Port.i8042Data, keyboard);
+    this.#pio.register("keyboard command", Port.i8042Command, keyboard.commandPort);
+    // Port 0x61 belongs to KVM's interval timer.
+    const rtc = new Rtc({
+      interrupt: lines.connect(Gsi.rtc),
+      clock,
+      memoryBytes: config.memoryBytes,
+      cpus: config.cpus,
+    });
+    this.#pio.register("real-time clock", Port.rtc, rtc);
+    this.#pio.register("POST code", Port.postCode, new PostCodePort());
+    const controlA = new SystemControlPortA({ onReset: () => this.reset("system control port A") });
+    this.#pio.register("system control A", Port.systemControlA, controlA);
+    this.#pio.register("COM1", Port.com1, this.#serial);
+    this.#pio.register("ACPI power management", Port.acpiPm, this.#power);
+  }
+
+  #loadKernel(config: VmmConfig, rsdp: ReturnType<typeof buildAcpiTables>, boot: RunnableVcpu): void {
+    const { kernel, initrd, commandLine } = config.boot;
+    const kernelFile = forField("boot.kernel", () => openBootFile(kernel));
+    const initrdFile = initrd === undefined ? undefined : forField("boot.initrd", () => openBootFile(initrd));
+    const state = forField("boot", () =>
+      loadKernel({
+        memory: this.memory,
+        kernel: kernelFile,
+        commandLine,
+        rsdp,
+        ...(initrdFile === undefined ? {} : { initrd: initrdFile }),
+      }),
+    );
+    kernelFile.close();
+    initrdFile?.close();
+    boot.vcpu.setBootState(state);
+  }
+}

@@ -1,0 +1,106 @@
+/** The machine's PCI devices: which virtio devices a configuration asks for, in which slots, on which backends. */
+import { messageOf } from "../base/errors.ts";
+import type { Logger } from "../sys/log.ts";
+import type { EventLoop } from "../sys/loop.ts";
+import { fillRandomNow } from "../sys/random.ts";
+import { RawDisk } from "./backends/raw-disk.ts";
+import { Tap } from "./backends/tap.ts";
+import { VhostNet } from "./backends/vhost-net.ts";
+import { forField } from "./boot-files.ts";
+import type { PciBus } from "./bus/pci/bus.ts";
+import type { VmmConfig } from "./config.ts";
+import type { CharBackend, DoorbellController, MsiController } from "./contract.ts";
+import type { InterruptLines } from "./kvm/interrupts.ts";
+import type { GuestMemory } from "./memory/guest-memory.ts";
+import { pciInterrupt } from "./platform.ts";
+import { VirtioBlk } from "./virtio/blk/device.ts";
+import { VirtioConsole } from "./virtio/console/device.ts";
+import type { VirtioDevice } from "./virtio/device.ts";
+import { VirtioNet } from "./virtio/net/device.ts";
+import { VirtioPci } from "./virtio/pci-transport.ts";
+import { VirtioRng } from "./virtio/rng/device.ts";
+
+/** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
+const Slot = { rng: 1, console: 2, network: 3, disk: 11 } as const;
+
+export interface VirtioParts {
+  readonly pci: PciBus;
+  readonly memory: GuestMemory;
+  readonly loop: EventLoop;
+  readonly log: Logger;
+  readonly lines: InterruptLines;
+  readonly msi: MsiController;
+  readonly doorbells: DoorbellController;
+  /** For the virtio-console; null when there is none. */
+  readonly console: CharBackend | null;
+}
+
+export interface VirtioDevices {
+  /** Flushes and closes the backends. */
+  close(): void;
+}
+
+/** Makes the devices and puts them on the PCI bus. Throws ThimbleError("bad_config") naming the field at fault. */
+export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevices {
+  const { memory } = parts;
+  const backends: { close(): void }[] = [];
+  attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
+  if (parts.console !== null) {
+    attach(
+      Slot.console,
+      new VirtioConsole({ name: "virtio-console", memory, backend: parts.console }),
+      parts,
+    );
+  }
+  config.networks.forEach(({ tap, mac, vhost }, i) => {
+    const backend = forField(`networks[${i}].tap`, () => new Tap(tap, memory, parts.loop));
+    backends.push(backend);
+    const device = new VirtioNet({
+      name: `virtio-net ${i}`,
+      memory,
+      backend,
+      mac: Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16)),
+      kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
+    });
+    attach(Slot.network + i, device, parts);
+  });
+  config.disks.forEach(({ path, readOnly, serial }, i) => {
+    const backend = forField(`disks[${i}].path`, () => new RawDisk(path, readOnly, memory));
+    backends.push(backend);
+    const device = new VirtioBlk({
+      name: `virtio-blk ${i}`,
+      memory,
+      backend,
+      ...(serial === undefined ? {} : { serial }),
+    });
+    attach(Slot.disk + i, device, parts);
+  });
+  return {
+    close: () => {
+      for (const backend of backends) backend.close();
+    },
+  };
+}
+
+function openVhost(memory: GuestMemory, tapFd: number, log: Logger): VhostNet | null {
+  try {
+    return VhostNet.open(memory, tapFd);
+  } catch (error) {
+    log.warn(`${messageOf(error)}; packets are moved in this process`);
+    return null;
+  }
+}
+
+function attach(slot: number, device: VirtioDevice, parts: VirtioParts): void {
+  const { pci, memory, loop, log, lines, msi, doorbells } = parts;
+  const transport = new VirtioPci({
+    device,
+    memory,
+    msi,
+    doorbells,
+    line: lines.connect(pciInterrupt(slot, 0)),
+    defer: (callback) => loop.post(callback),
+    log: (message) => log.warn(message),
+  });
+  pci.add(slot, transport.function);
+}
