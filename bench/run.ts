@@ -17,9 +17,7 @@ const benchTimeoutMs = 20 * 60_000;
 
 async function main(): Promise<void> {
   const progress = new Progress();
-  const product = await progress.step("Build image and flash", { estimateMs: 20 * 60_000 }, () =>
-    buildProduct(progress),
-  );
+  const product = await buildProduct(progress);
   const chosen = await accelerator(product);
   const directory = makeRunDirectory("bench-files");
   const initrd = join(directory.path, "bench.cpio");
@@ -39,13 +37,13 @@ async function main(): Promise<void> {
     memoryBytes: 4 * 1024 ** 3,
   });
   try {
-    server.console.subscribe((bytes) => {
-      const last = /RESULT [^\r\n]+/.exec(Buffer.from(bytes).toString())?.[0];
-      if (last !== undefined) progress.detail(last);
+    await progress.step("Measure", { estimateMs: 3 * 60_000, logFile: server.logFile }, (detail) => {
+      server.console.subscribe((bytes) => {
+        const last = /RESULT [^\r\n]+/.exec(Buffer.from(bytes).toString())?.[0];
+        if (last !== undefined) detail(last);
+      });
+      return server.console.waitFor(/^BENCH-COMPLETE/m, benchTimeoutMs);
     });
-    await progress.step("Measure", { estimateMs: 3 * 60_000, logFile: server.logFile }, () =>
-      server.console.waitFor(/^BENCH-COMPLETE/m, benchTimeoutMs),
-    );
     const figures = readFigures(server.console.since(0));
     progress.say(`\n${table(figures)}\n`);
     progress.say(JSON.stringify({ accelerator: chosen, figures }));

@@ -5,7 +5,7 @@ import { Progress } from "./progress.ts";
 
 const progress = new Progress();
 try {
-  const product = await progress.step("Build", { estimateMs: 15 * 60_000 }, () => buildProduct(progress));
+  const product = await buildProduct(progress);
   progress.say(`  image ${product.image} ${product.imageBytes} bytes, flash ${product.romBytes} bytes`);
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);

@@ -1,12 +1,13 @@
 /** The built product, as the rig uses it. */
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type BuildResult, buildAll } from "../image/build.ts";
+import { messageOf } from "../base/errors.ts";
+import { type BuildProgress, buildAll } from "../image/build.ts";
 import { type Accelerator, chooseAccelerator } from "./accelerator.ts";
 import { cpioArchive } from "./guest/cpio.ts";
 import { unpackedPackage } from "./guest/packages.ts";
 import { makeRunDirectory } from "./paths.ts";
-import type { Progress } from "./progress.ts";
+import { formatDuration, type Progress, StepError } from "./progress.ts";
 import type { BootSource } from "./qemu-arguments.ts";
 import { SimulatedServer } from "./server.ts";
 
@@ -20,18 +21,27 @@ export interface Product {
   readonly flash: BootSource;
 }
 
-/** Builds everything that is out of date. */
+/** Builds everything that is out of date, showing each step. Errors: StepError. */
 export async function buildProduct(progress: Progress): Promise<Product> {
-  return describeProduct(await buildAll({ onProgress: (text) => progress.detail(text) }));
-}
-
-function describeProduct(built: BuildResult): Product {
-  return {
-    image: built.image.path,
-    imageBytes: statSync(built.image.path).size,
-    romBytes: statSync(built.rom.code).size + statSync(built.rom.variables).size,
-    flash: { kind: "flash", code: built.rom.code, variables: built.rom.variables },
+  let last: BuildProgress | undefined;
+  const show = (now: BuildProgress): void => {
+    last = now;
+    if (now.state === "running") progress.running(now.step, now.elapsedMs, now.estimateMs, now.detail);
+    else
+      progress.ended(now.step, "✓", now.state === "unchanged" ? "unchanged" : formatDuration(now.elapsedMs));
   };
+  try {
+    const built = await buildAll({ onProgress: show });
+    return {
+      image: built.imagePath,
+      imageBytes: built.imageBytes,
+      romBytes: built.romBytes,
+      flash: { kind: "flash", code: built.romCodePath, variables: built.romVarsPath },
+    };
+  } catch (error) {
+    const step = last?.state === "running" ? `Build, ${last.step}` : "Build";
+    throw new StepError(step, messageOf(error), undefined, { cause: error });
+  }
 }
 
 /** A probe under KVM is short; where it is not, TCG is the better choice anyway. */

@@ -43,7 +43,8 @@ export function formatDuration(ms: number): string {
 export class Progress {
   readonly #estimates: Record<string, number>;
   readonly #live = process.stdout.isTTY === true;
-  #detail = "";
+  /** The steps that have been announced and not ended, by name. */
+  readonly #announced = new Set<string>();
 
   constructor() {
     try {
@@ -53,46 +54,53 @@ export class Progress {
     }
   }
 
-  /** Shown beside the running step on a terminal. */
-  detail(text: string): void {
-    this.#detail = text;
-  }
-
   /** A line of its own between steps. */
   say(text: string): void {
-    process.stdout.write(`${text}\n`);
+    process.stdout.write(`${this.#live ? "\r\x1b[K" : ""}${text}\n`);
   }
 
-  /** Runs one step. Errors: StepError. */
-  async step<T>(name: string, options: StepOptions, work: () => Promise<T>): Promise<T> {
-    const start = performance.now();
-    const estimateMs = this.#estimates[name] ?? options.estimateMs;
+  /** Shows a step as running. */
+  running(name: string, elapsedMs: number, estimateMs: number, detail = ""): void {
     const about = `about ${formatDuration(estimateMs)}`;
-    this.#detail = "";
-    const show = (): void => {
-      const detail = this.#detail === "" ? "" : `  ${this.#detail}`;
-      const line = `  … ${name}  ${formatDuration(performance.now() - start)} of ${about}${detail}`;
-      process.stdout.write(`\r\x1b[K${line.slice(0, (process.stdout.columns ?? 80) - 1)}`);
-    };
-    let timer: NodeJS.Timeout | undefined;
     if (this.#live) {
-      show();
-      timer = setInterval(show, 1000);
-    } else if (estimateMs >= announceFromMs) {
+      const line = `  … ${name}  ${formatDuration(elapsedMs)} of ${about}  ${detail}`;
+      process.stdout.write(`\r\x1b[K${line.slice(0, (process.stdout.columns ?? 80) - 1)}`);
+    } else if (estimateMs >= announceFromMs && !this.#announced.has(name)) {
+      this.#announced.add(name);
       this.say(`  … ${name} (${about})`);
     }
-    const finish = (mark: string): number => {
-      clearInterval(timer);
-      const took = performance.now() - start;
-      this.say(`${this.#live ? "\r\x1b[K" : ""}  ${mark} ${name}  ${formatDuration(took)}`);
-      return took;
-    };
+  }
+
+  /** Shows a step as ended. */
+  ended(name: string, mark: "✓" | "✗", text: string): void {
+    this.#announced.delete(name);
+    this.say(`  ${mark} ${name}  ${text}`);
+  }
+
+  /** Runs one step. `work` may say what it is at. Errors: StepError. */
+  async step<T>(
+    name: string,
+    options: StepOptions,
+    work: (detail: (text: string) => void) => Promise<T>,
+  ): Promise<T> {
+    const start = performance.now();
+    const elapsed = (): number => performance.now() - start;
+    const estimateMs = this.#estimates[name] ?? options.estimateMs;
+    let detail = "";
+    const show = (): void => this.running(name, elapsed(), estimateMs, detail);
+    show();
+    const timer = setInterval(show, 1000);
     try {
-      const result = await work();
-      this.#remember(name, finish("✓"));
+      const result = await work((text) => {
+        detail = text;
+      });
+      clearInterval(timer);
+      this.ended(name, "✓", formatDuration(elapsed()));
+      this.#remember(name, elapsed());
       return result;
     } catch (error) {
-      finish("✗");
+      clearInterval(timer);
+      this.ended(name, "✗", formatDuration(elapsed()));
       if (error instanceof StepError) throw error;
       const logFile = typeof options.logFile === "function" ? options.logFile() : options.logFile;
       throw new StepError(name, messageOf(error), logFile, { cause: error });

@@ -15,7 +15,6 @@ import { attachTerminal, escapeHelp } from "./terminal.ts";
 /** Longer than any boot seen, also when other programs use the machine's cores. */
 const hostReadyTimeoutMs = 120_000;
 const guestReadyTimeoutMs = 120_000;
-const firstBuildMs = 20 * 60_000;
 
 interface StartOptions {
   readonly once: boolean;
@@ -53,9 +52,7 @@ async function powerOff(progress: Progress, server: SimulatedServer): Promise<vo
 
 async function main(options: StartOptions): Promise<void> {
   const progress = new Progress();
-  const product = await progress.step("Build image and flash", { estimateMs: firstBuildMs }, () =>
-    buildProduct(progress),
-  );
+  const product = await buildProduct(progress);
   const guest = await progress.step("Make a guest", { estimateMs: 30_000 }, makeDemoGuest);
   const chosen = await accelerator(product);
 
