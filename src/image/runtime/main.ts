@@ -9,7 +9,7 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../../base/errors.ts";
 import { buildRuntime } from "./build.ts";
 
-const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "thimble");
+const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
 
 const { values } = parseArgs({
   options: {
@@ -17,7 +17,7 @@ const { values } = parseArgs({
     out: { type: "string" },
     quickjs: {
       type: "string",
-      default: process.env["THIMBLE_QUICKJS"] ?? join(cache, "work/quickjs-2025.04.26"),
+      default: process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26"),
     },
     cache: { type: "string", default: cache },
     debug: { type: "boolean", default: false },
