@@ -23,8 +23,8 @@ describe("memtest86+", () => {
       await api.act(vm.id, "start");
       const console = await api.console(vm.id);
       await console.feed.waitFor(/Memtest86\+/i, 60_000);
-      // It draws its screen once, then only what changes: the name of the running test comes with the first pass.
-      await console.feed.waitFor(/Test\s*:?\s*#|Testing/i, 120_000);
+      // The name of the test that is running: "#5 [Moving inversions, random pattern]".
+      await console.feed.waitFor(/#\d+ +\[[A-Z][^\]]+\]/, 120_000);
       console.vanish();
     } finally {
       await removeVm(api, vm.id);

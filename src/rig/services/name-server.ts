@@ -14,6 +14,8 @@ export async function startNameServer(names: Readonly<Record<string, string>>): 
   const dnsmasq: OwnedProcess = await startOwned("dnsmasq", [
     ...["--keep-in-foreground", "--conf-file=/dev/null", "--pid-file=", "--log-facility=-", "--log-queries"],
     ...["--no-hosts", "--no-resolv", "--bind-interfaces", "--listen-address=127.0.0.1", `--port=${port}`],
+    // Of its names it also knows what they have not: no IPv6 address is an answer, not a refusal.
+    ...Object.keys(names).map((name) => `--local=/${name}/`),
     ...Object.entries(names).map(([name, address]) => `--host-record=${name},${address}`),
   ]);
   const log = new TextFeed();

@@ -7,6 +7,7 @@
 import { createCipheriv, createHash } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { Readable } from "node:stream";
 
 const chunkBytes = 1024 * 1024;
 
@@ -26,14 +27,6 @@ function* keyStream(sizeBytes: number): Generator<Buffer> {
   for (let sent = 0; sent < sizeBytes; sent += chunkBytes) {
     yield cipher.update(zeros.subarray(0, Math.min(chunkBytes, sizeBytes - sent)));
   }
-}
-
-async function sendAll(socket: Socket, sizeBytes: number): Promise<void> {
-  for (const chunk of keyStream(sizeBytes)) {
-    if (socket.destroyed) return;
-    if (!socket.write(chunk)) await Promise.race([once(socket, "drain"), once(socket, "close")]);
-  }
-  socket.end();
 }
 
 async function listen(serve: (socket: Socket) => void): Promise<Server> {
@@ -57,7 +50,7 @@ export async function startTransferServer(sizeBytes: number): Promise<TransferSe
   const source = await listen((socket) => {
     track(socket);
     socket.resume();
-    sendAll(socket, sizeBytes).catch(() => socket.destroy());
+    Readable.from(keyStream(sizeBytes)).pipe(socket);
   });
   const sink = await listen((socket) => {
     track(socket);
