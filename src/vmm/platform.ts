@@ -13,12 +13,18 @@ export interface Range {
   readonly size: number;
 }
 
+/**
+ * All devices are on bus 0. Saying so saves time: for every further bus that the tables name, Linux asks 32 slots for
+ * a device, one exit or two each, which made up a second of boot in the simulated server with 256 buses.
+ */
+export const PCI_BUSES = 1;
+
 /** Guest-physical ranges of devices below 4 GiB. */
 export const Mmio = {
   /** Where PCI puts 32-bit memory BARs. */
   pciWindow: { start: PCI_HOLE_START, size: 512 * MiB },
   /** PCI Express configuration space of segment 0: 1 MiB a bus. */
-  ecam: { start: 0xe000_0000, size: 256 * MiB },
+  ecam: { start: 0xe000_0000, size: PCI_BUSES * MiB },
   ioapic: { start: 0xfec0_0000, size: 4 * KiB },
   localApic: { start: 0xfee0_0000, size: 4 * KiB },
   /** One page KVM needs on Intel without unrestricted guest (KVM_SET_IDENTITY_MAP_ADDR). */

@@ -11,7 +11,7 @@
  * The power button is fixed hardware (FADT). The keyboard controller is not listed: nothing is plugged into it.
  */
 import { SLEEP_TYPE_S5 } from "../devices/acpi-pm/bits.ts";
-import { Gsi, Mmio, Port, pciInterrupt, type Range } from "../platform.ts";
+import { Gsi, Mmio, PCI_BUSES, Port, pciInterrupt, type Range } from "../platform.ts";
 import { type Aml, eisaId, integer, path, string, uuidBytes } from "./aml/encode.ts";
 import {
   busWindow,
@@ -50,7 +50,6 @@ export interface DsdtConfig {
 const REVISION = 2;
 const PCI_SLOTS = 32;
 const PCI_PINS = 4;
-const ECAM_BUSES = 256;
 /** Any function of a slot, in the address of a routing entry (6.2.13). */
 const ANY_FUNCTION = 0xffff;
 /** _OSC for PCI host bridges (PCI Firmware Specification 3.3, 4.5.1). */
@@ -95,7 +94,7 @@ function pciRoot(window64: Range | null): Aml {
     name(
       "_CRS",
       resourceTemplate(
-        busWindow({ start: 0, size: ECAM_BUSES }),
+        busWindow({ start: 0, size: PCI_BUSES }),
         // The bridge's own configuration ports lie between the two windows of ports.
         ioPorts({ start: Port.pciConfigAddress.start, size: afterConfig - Port.pciConfigAddress.start }),
         ioWindow({ start: 0, size: Port.pciConfigAddress.start }),
