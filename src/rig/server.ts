@@ -122,14 +122,15 @@ export class SimulatedServer {
   }
 
   /**
-   * Waits until the host's API answers and gives a client for it.
+   * Waits until the host's API answers and gives a client for it. After a restart, `from` is the console's position
+   * before it: each boot has a token of its own.
    * Errors: `host_not_ready` with the reason, the last console lines and the log file.
    */
-  async waitForApi(timeoutMs: number): Promise<ApiClient> {
+  async waitForApi(timeoutMs: number, from = 0): Promise<ApiClient> {
     const start = performance.now();
     try {
-      const seen = this.console.waitFor(apiLine, timeoutMs);
-      const panicked = this.console.waitFor(kernelPanic, timeoutMs).then(({ match }) => {
+      const seen = this.console.waitFor(apiLine, timeoutMs, from);
+      const panicked = this.console.waitFor(kernelPanic, timeoutMs, from).then(({ match }) => {
         throw new ThimbleError("host_panicked", `The host's kernel panicked: ${match[0]}`);
       });
       panicked.catch(() => {});
