@@ -3,7 +3,7 @@ import { existsSync, lstatSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from "node:path";
 import { type CpioEntry, cpioArchive } from "../src/rig/guest/cpio.ts";
 import { guestSystem, rootDisk } from "../src/rig/guest/guest-system.ts";
-import { unpackedPackage } from "../src/rig/guest/packages.ts";
+import { busyboxPath } from "../src/rig/guest/packages.ts";
 import { programTree } from "../src/rig/guest/program-tree.ts";
 import { repositoryRoot } from "../src/rig/paths.ts";
 
@@ -32,7 +32,7 @@ function firmwareEntries(): CpioEntry[] {
 
 /** Writes the archive to `path`. */
 export async function writeBenchArchive(path: string): Promise<void> {
-  const busybox = readFileSync(join(await unpackedPackage("busybox-static", "bookworm"), "bin/busybox"));
+  const busybox = readFileSync(await busyboxPath());
   const guest = await guestSystem(13, [
     { path: "bench.sh", kind: "file", permissions: 0o755, content: benchFile("guest.sh") },
   ]);

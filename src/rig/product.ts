@@ -5,7 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import { type BuildProgress, buildAll } from "../image/build.ts";
 import { type Accelerator, chooseAccelerator } from "./accelerator.ts";
 import { cpioArchive } from "./guest/cpio.ts";
-import { unpackedPackage } from "./guest/packages.ts";
+import { busyboxPath } from "./guest/packages.ts";
 import { makeRunDirectory } from "./paths.ts";
 import { formatDuration, type Progress, StepError } from "./progress.ts";
 import type { BootSource } from "./qemu-arguments.ts";
@@ -55,7 +55,7 @@ export function accelerator(product: Product): Promise<Accelerator> {
 /** Boots the image's kernel under KVM with a program of one line that looks for a /dev/kvm of its own. */
 async function kvmWorksInside(product: Product): Promise<boolean> {
   const directory = makeRunDirectory("kvm-probe-files");
-  const busybox = readFileSync(join(await unpackedPackage("busybox-static", "bookworm"), "bin/busybox"));
+  const busybox = readFileSync(await busyboxPath());
   const initrd = join(directory.path, "probe.cpio");
   const script =
     "/bin/busybox mount -t devtmpfs d /dev; [ -c /dev/kvm ] && echo NESTED-KVM-WORKS; echo PROBE-DONE\n";

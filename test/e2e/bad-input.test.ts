@@ -87,6 +87,19 @@ describe("bad input", () => {
     }
   });
 
+  test("more memory than the host has fails the start, naming the field", async () => {
+    const vm = await api.createVm({ ...good, memoryBytes: 64 * GiB });
+    try {
+      const answer = await api.raw("POST", `/vms/${vm.id}/actions/start`);
+      const { error } = JSON.parse(answer.body.toString()) as { error: ApiErrorBody };
+      assert.equal(answer.status, 409);
+      assert.equal(error.field, "memoryBytes");
+      assert.equal((await api.vm(vm.id)).state, "stopped");
+    } finally {
+      await removeVm(api, vm.id);
+    }
+  });
+
   test("an image name that leads elsewhere is refused", async () => {
     for (const name of ["..%2Fescape", ".hidden", "a%00b", "x".repeat(65), "sp%20ace"]) {
       const answer = await api.raw("PUT", `/images/${name}`, {

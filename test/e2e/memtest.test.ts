@@ -2,14 +2,15 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { entriesMatching, unpackedPackage } from "../../src/rig/guest/packages.ts";
+import { debPackage } from "../../src/image/sources.ts";
+import { entriesMatching } from "../../src/rig/guest/packages.ts";
 import { sharedServer } from "../framework/servers.ts";
 import { ensureImage, MiB, removeVm } from "../framework/test-vm.ts";
 
 describe("memtest86+", () => {
   test("starts and tests memory", async () => {
     const { api } = await sharedServer();
-    const boot = join(await unpackedPackage("memtest86+", "trixie"), "boot");
+    const boot = join(await debPackage("memtest86+", "trixie"), "boot");
     const [program] = entriesMatching(boot, /x64\.bin$/);
     assert.ok(program !== undefined, "the package has no 64-bit program");
     await ensureImage(api, "memtest", join(boot, program));

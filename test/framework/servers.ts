@@ -10,7 +10,7 @@ import { after } from "node:test";
 import type { Accelerator } from "../../src/rig/accelerator.ts";
 import type { ApiClient } from "../../src/rig/api-client.ts";
 import { cpioArchive } from "../../src/rig/guest/cpio.ts";
-import { unpackedPackage } from "../../src/rig/guest/packages.ts";
+import { busyboxPath } from "../../src/rig/guest/packages.ts";
 import { GuestShell } from "../../src/rig/guest/shell.ts";
 import { buildDirectory, makeRunDirectory } from "../../src/rig/paths.ts";
 import { accelerator, buildProduct, type Product } from "../../src/rig/product.ts";
@@ -88,7 +88,7 @@ export interface TransparentServer extends TestServer {
  */
 export async function startTransparentServer(name: string): Promise<TransparentServer> {
   const directory = makeRunDirectory(`${name}-files`);
-  const busybox = readFileSync(join(await unpackedPackage("busybox-static", "bookworm"), "bin/busybox"));
+  const busybox = readFileSync(await busyboxPath());
   const script = [
     "b=/test/busybox",
     "$b mkdir -p /dev /test/bin",

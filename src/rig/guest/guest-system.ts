@@ -21,14 +21,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ThimbleError } from "../../base/errors.ts";
+import { cloudKernelPackage } from "../../image/sources.ts";
 import { buildDirectory, repositoryRoot } from "../paths.ts";
 import { type CpioEntry, cpioArchive } from "./cpio.ts";
 import { moduleClosure } from "./modules.ts";
-import { type DebianSuite, entriesMatching, unpackedPackage } from "./packages.ts";
+import { busyboxPath, entriesMatching } from "./packages.ts";
 
 export type DebianRelease = 12 | 13;
 
-const suites: Record<DebianRelease, DebianSuite> = { 12: "bookworm", 13: "trixie" };
+const suites = { 12: "bookworm", 13: "trixie" } as const;
 
 /** Drivers for what a Thimble VM has, evdev for the power button's event, virtio-mmio for peers of other makes. */
 const guestModules = [
@@ -55,7 +56,7 @@ export interface GuestSystem {
 
 /** The system's files, the same on a disk as in the initramfs. */
 async function systemEntries(): Promise<CpioEntry[]> {
-  const busybox = join(await unpackedPackage("busybox-static", "bookworm"), "bin/busybox");
+  const busybox = await busyboxPath();
   const directories = [
     "bin",
     "dev",
@@ -101,7 +102,7 @@ export async function guestSystem(
   release: DebianRelease,
   extra: readonly CpioEntry[] = [],
 ): Promise<GuestSystem> {
-  const tree = await unpackedPackage("linux-image-cloud-amd64", suites[release]);
+  const tree = await cloudKernelPackage(suites[release]);
   const kernel = join(tree, "boot", only(entriesMatching(join(tree, "boot"), /^vmlinuz-/), "kernel"));
   // Debian 12 has /lib, Debian 13 /usr/lib.
   const base = [join(tree, "usr/lib/modules"), join(tree, "lib/modules")].find((path) =>

@@ -1,26 +1,11 @@
-/** What the guests are made of: unmodified Debian packages, fetched by the build's own package cache. */
-
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { basename, join } from "node:path";
+/** What the guests are made of: unmodified Debian packages from the build's own package cache. */
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { debPackage } from "../../image/sources.ts";
-import { buildDirectory } from "../paths.ts";
 
-export type DebianSuite = "bookworm" | "trixie";
-
-/** Fetches a package and unpacks it once. Returns the directory with its files. */
-export async function unpackedPackage(name: string, suite: DebianSuite): Promise<string> {
-  const deb = await debPackage(name, suite);
-  const directory = join(buildDirectory, "packages", basename(deb, ".deb"));
-  if (existsSync(directory)) return directory;
-  const partial = `${directory}.partial-${process.pid}`;
-  rmSync(partial, { recursive: true, force: true });
-  mkdirSync(partial, { recursive: true });
-  execFileSync("dpkg-deb", ["-x", deb, partial]);
-  // In one step, so that an interrupted run leaves no half directory that looks whole.
-  if (existsSync(directory)) rmSync(partial, { recursive: true, force: true });
-  else renameSync(partial, directory);
-  return directory;
+/** Path of busybox, statically linked: the programs of guests, and of the tests' window into the host. */
+export async function busyboxPath(): Promise<string> {
+  return join(await debPackage("busybox-static", "bookworm"), "bin/busybox");
 }
 
 /** The entries of a directory that match. */
