@@ -97,11 +97,17 @@ function writeWhole(path: string, content: Buffer): void {
   renameSync(partial, path);
 }
 
+const systems = new Map<DebianRelease, Promise<GuestSystem>>();
+
 /** Kernel and initramfs of a Debian release. `extra` is added to the initramfs, for guests with a special program. */
-export async function guestSystem(
-  release: DebianRelease,
-  extra: readonly CpioEntry[] = [],
-): Promise<GuestSystem> {
+export function guestSystem(release: DebianRelease, extra: readonly CpioEntry[] = []): Promise<GuestSystem> {
+  if (extra.length > 0) return makeGuestSystem(release, extra);
+  const known = systems.get(release) ?? makeGuestSystem(release, []);
+  systems.set(release, known);
+  return known;
+}
+
+async function makeGuestSystem(release: DebianRelease, extra: readonly CpioEntry[]): Promise<GuestSystem> {
   const tree = await cloudKernelPackage(suites[release]);
   const kernel = join(tree, "boot", only(entriesMatching(join(tree, "boot"), /^vmlinuz-/), "kernel"));
   // Debian 12 has /lib, Debian 13 /usr/lib.
