@@ -160,6 +160,8 @@ export interface Stat {
   /** Space taken on disk: less than the size for sparse files. */
   readonly allocatedBytes: number;
   readonly modifiedMs: number;
+  /** When it was made; `modifiedMs` where the filesystem does not keep that. */
+  readonly createdMs: number;
   readonly inode: number;
   readonly links: number;
   readonly uid: number;
@@ -198,10 +200,15 @@ const Statx = struct("statx", "include/uapi/linux/stat.h", {
   rest: bytes(112),
 });
 const STATX_BASIC_STATS = 0x7ff;
+const STATX_BTIME = 0x800;
+
+function milliseconds(time: { seconds: number; nanoseconds: number }): number {
+  return time.seconds * 1000 + Math.floor(time.nanoseconds / 1e6);
+}
 
 function statx(fd: number, path: string, flags: number): Stat | number {
   const out = new Uint8Array(Statx.size);
-  const result = bridge.syscall(SYS.statx, fd, cString(path), flags, STATX_BASIC_STATS, out);
+  const result = bridge.syscall(SYS.statx, fd, cString(path), flags, STATX_BASIC_STATS | STATX_BTIME, out);
   if (result < 0) return result;
   const s = Statx.decode(out);
   return {
@@ -209,7 +216,8 @@ function statx(fd: number, path: string, flags: number): Stat | number {
     mode: s.mode & 0o7777,
     sizeBytes: s.size,
     allocatedBytes: s.blocks * 512,
-    modifiedMs: s.modified.seconds * 1000 + Math.floor(s.modified.nanoseconds / 1e6),
+    modifiedMs: milliseconds(s.modified),
+    createdMs: milliseconds((s.mask & STATX_BTIME) === 0 ? s.modified : s.born),
     inode: s.inode,
     links: s.links,
     uid: s.uid,

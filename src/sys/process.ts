@@ -8,7 +8,7 @@
 
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { bytes, i32, struct, u32, u64 } from "../base/layout.ts";
-import { check, ECHILD, EINTR, SystemError } from "./errno.ts";
+import { check, ECHILD, EINTR, ESRCH, SystemError } from "./errno.ts";
 import { close, O_RDWR, open, pipe, read, writeAll } from "./fs.ts";
 import { EPOLLIN, type EventLoop } from "./loop.ts";
 import { resetSignalsInChild, SIGCHLD } from "./signals.ts";
@@ -232,6 +232,12 @@ export function kill(pid: number, signal: number): boolean {
 /** Sends a signal to the process that the pidfd stands for, never to another that got its number since. */
 export function killPidfd(pidfd: number, signal: number): boolean {
   return bridge.syscall(SYS.pidfd_send_signal, pidfd, signal, null, 0) === 0;
+}
+
+/** A pidfd for any running process, which the caller closes; null when none has this id. Throws SystemError. */
+export function openPidfd(pid: number): number | null {
+  const result = bridge.syscall(SYS.pidfd_open, pid, 0);
+  return result === -ESRCH ? null : check(result, "pidfd_open", `process ${pid}`);
 }
 
 /** Interrupts a thread of this process in its system call (SIGUSR1; see Bridge.startIoctlThread). */

@@ -1,0 +1,261 @@
+/** The API end to end on Node: the real agent over loopback sockets, with programs that stand in for VMMs. */
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { ApiError } from "../../rig/api-client.ts";
+import { eventually } from "../../rig/time.ts";
+import { TestAgent } from "../testing/test-agent.ts";
+
+describe("the API", () => {
+  let host: TestAgent;
+  before(async () => {
+    host = await TestAgent.start();
+  });
+  after(() => host.remove());
+
+  test("GET /host describes the host", async () => {
+    const facts = await host.api.host();
+    assert.equal(facts.accelerator, "kvm");
+    assert.ok(facts.cpus.count >= 1 && facts.memory.totalBytes > 2 ** 20 && facts.bootMs > 0);
+    assert.deepEqual(facts.addresses, [{ interface: "vswitch0", address: "10.0.2.15" }]);
+  });
+
+  test("an image goes up, is listed, comes down the same and is deleted", async () => {
+    const content = Buffer.from(Array.from({ length: 700_000 }, (_, i) => i * 7));
+    const image = await host.api.uploadImage("some.img", content);
+    assert.equal(image.sizeBytes, 700_000);
+    assert.deepEqual(
+      (await host.api.images()).map(({ name }) => name),
+      ["some.img"],
+    );
+    assert.ok(content.equals(await host.api.downloadImage("some.img")));
+    await host.api.deleteImage("some.img");
+    assert.deepEqual(await host.api.images(), []);
+    await assert.rejects(host.api.deleteImage("some.img"), { status: 404, code: "image_not_found" });
+  });
+
+  test("an empty disk takes no space; its name is taken once", async () => {
+    const disk = await host.api.createDisk("disk.img", 2 ** 30);
+    assert.equal(disk.sizeBytes, 2 ** 30);
+    assert.equal(disk.allocatedBytes, 0);
+    await assert.rejects(host.api.createDisk("disk.img", 512), { status: 409, code: "image_exists" });
+    await assert.rejects(host.api.createDisk("odd.img", 513), { status: 400, field: "sizeBytes" });
+    await host.api.deleteImage("disk.img");
+  });
+
+  test("an upload that does not fit is refused before it is read", async () => {
+    const answer = await host.exchange(
+      `PUT /api/v1/images/huge HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${host.agent.token}\r\n` +
+        "Content-Length: 900000000000000\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert.match(answer, /^HTTP\/1\.1 507 /);
+    assert.match(answer, /datastore_full/);
+    assert.deepEqual(host.imageFiles(), []);
+  });
+
+  test("Expect: 100-continue is answered when the body is wanted", async () => {
+    const socket = host.connect();
+    socket.write(
+      `PUT /api/v1/images/polite HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${host.agent.token}\r\n` +
+        "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+    );
+    let answer = "";
+    socket.on("data", (bytes) => {
+      answer += bytes;
+      if (answer === "HTTP/1.1 100 Continue\r\n\r\n") socket.write("5\r\nhello\r\n0\r\n\r\n");
+    });
+    await eventually(5000, "the answer", async () => (answer.includes('"sizeBytes":5') ? true : undefined));
+    await host.api.deleteImage("polite");
+  });
+
+  test("a VM's life: create, start, reset, shut down, start, force off, delete", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({}, { networks: [{}, { mac: "52:54:00:AA:00:01" }] }));
+    assert.equal(vm.state, "stopped");
+    assert.match(vm.networks?.[0]?.mac ?? "", /^52:54(:[0-9a-f]{2}){4}$/);
+    assert.equal(vm.networks?.[1]?.mac, "52:54:00:aa:00:01");
+    await assert.rejects(api.act(vm.id, "shutdown"), { status: 409, code: "vm_stopped" });
+
+    await api.act(vm.id, "start");
+    const running = await api.vm(vm.id);
+    assert.equal(running.state, "running");
+    assert.equal(host.network.taps.size, 2);
+    await assert.rejects(api.act(vm.id, "start"), { code: "vm_running" });
+    await assert.rejects(api.deleteVm(vm.id), { status: 409, code: "vm_running" });
+    await assert.rejects(api.deleteImage("kernel-good"), { status: 409, code: "image_in_use" });
+    await assert.rejects(api.uploadImage("kernel-good", Buffer.from("x")), {
+      status: 409,
+      code: "image_in_use",
+    });
+    const statistics = await api.statistics(vm.id);
+    assert.equal(statistics.exits, 1234);
+    assert.ok(statistics.pssBytes > 0 && statistics.overheadBytes === statistics.pssBytes);
+
+    await api.act(vm.id, "reset");
+    assert.equal((await api.statistics(vm.id)).resets, 1);
+    assert.equal((await api.vm(vm.id)).pid, running.pid);
+
+    await api.act(vm.id, "shutdown");
+    const stopped = await api.vm(vm.id);
+    assert.equal(stopped.state, "stopped");
+    assert.equal(stopped.pid, undefined);
+    assert.equal(stopped.lastEnd?.cause, "guest-power-off");
+    assert.deepEqual(host.runs(), []);
+    assert.equal(host.network.taps.size, 0);
+
+    await api.act(vm.id, "start");
+    await api.act(vm.id, "force-off");
+    assert.equal((await api.vm(vm.id)).lastEnd?.cause, "stopped");
+    await api.deleteVm(vm.id);
+    await assert.rejects(api.vm(vm.id), { status: 404, code: "vm_not_found" });
+    const kinds = (await api.events()).filter(({ object }) => object.id === vm.id).map(({ kind }) => kind);
+    assert.deepEqual(kinds, ["vm.started", "vm.reset", "vm.ended", "vm.started", "vm.ended"]);
+    assert.ok((await api.events())[0]?.kind === "host.booted");
+  });
+
+  test("a VMM that fails gives the start its reason", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({ failWith: 2, words: "the kernel is no bzImage" }));
+    await assert.rejects(api.act(vm.id, "start"), /the kernel is no bzImage/);
+    const { state, lastEnd } = await api.vm(vm.id);
+    assert.equal(state, "stopped");
+    assert.equal(lastEnd?.cause, "bad-config");
+    assert.equal(lastEnd?.message, "the kernel is no bzImage");
+    await api.deleteVm(vm.id);
+  });
+
+  test("a guest that ignores the power button fails the shutdown and goes on; a stuck VMM is killed", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({ ignorePowerButton: true, ignoreStop: true }));
+    await api.act(vm.id, "start");
+    await assert.rejects(api.act(vm.id, "shutdown", 50), { code: "shutdown_timeout" });
+    assert.equal((await api.vm(vm.id)).state, "running");
+    await api.act(vm.id, "force-off");
+    assert.equal((await api.vm(vm.id)).lastEnd?.cause, "stopped");
+    await api.deleteVm(vm.id);
+  });
+
+  test("a VM that is starting can be forced off", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({ neverRuns: true }));
+    const start = await api.json<{ id: string }>("POST", `/vms/${vm.id}/actions/start`);
+    assert.equal((await api.vm(vm.id)).state, "starting");
+    await api.act(vm.id, "force-off");
+    await assert.rejects(api.waitForTask(start.id), { code: "vm_stopped" });
+    assert.equal((await api.vm(vm.id)).state, "stopped");
+    await api.deleteVm(vm.id);
+  });
+
+  test("kill -9 of one VMM leaves the other undisturbed and is reported with its reason", async () => {
+    const { api } = host;
+    const [victim, survivor] = [await api.createVm(await host.spec()), await api.createVm(await host.spec())];
+    await Promise.all([api.act(victim.id, "start"), api.act(survivor.id, "start")]);
+    const last = (await api.events()).at(-1)?.seq ?? 0;
+    process.kill((await api.vm(victim.id)).pid as number, "SIGKILL");
+    const event = await api.waitForEvent(() => true, last);
+    assert.deepEqual([event.kind, event.cause, event.object.id], ["vm.failed", "signal 9", victim.id]);
+    assert.equal((await api.vm(victim.id)).state, "stopped");
+    assert.equal((await api.vm(survivor.id)).state, "running");
+    assert.deepEqual(host.runs(), [survivor.id]);
+    await api.act(survivor.id, "force-off");
+    for (const { id } of [victim, survivor]) await api.deleteVm(id);
+  });
+
+  test("a writable disk belongs to one running VM at a time", async () => {
+    const { api } = host;
+    await api.createDisk("shared.img", 2 ** 20);
+    const writer = await api.createVm(await host.spec({}, { disks: [{ image: "shared.img" }] }));
+    const reader = await api.createVm(
+      await host.spec({}, { disks: [{ image: "shared.img", readOnly: true }] }),
+    );
+    await api.act(writer.id, "start");
+    await assert.rejects(api.act(reader.id, "start"), {
+      status: 409,
+      code: "image_in_use",
+      field: "disks[0].image",
+    });
+    await api.act(writer.id, "force-off");
+    await api.act(reader.id, "start");
+    await api.act(reader.id, "force-off");
+    for (const { id } of [writer, reader]) await api.deleteVm(id);
+    await api.deleteImage("shared.img");
+  });
+
+  test("a console shows earlier output, passes input, survives a reset and closes with the VM", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec());
+    await assert.rejects(api.console(vm.id), /409/);
+    await api.act(vm.id, "start");
+    const [one, two] = [await api.console(vm.id), await api.console(vm.id)];
+    await one.feed.waitFor(/boot 0/, 5000);
+    one.type("hello");
+    await one.feed.waitFor(/hello/, 5000);
+    two.vanish();
+    await api.act(vm.id, "reset");
+    await one.feed.waitFor(/boot 1/, 5000);
+    one.type("again");
+    await one.feed.waitFor(/again/, 5000);
+    await api.act(vm.id, "shutdown");
+    await one.closed;
+    await api.deleteVm(vm.id);
+  });
+
+  test("tasks and events can be waited for", async () => {
+    const { api } = host;
+    const before = performance.now();
+    const last = (await api.events()).at(-1)?.seq ?? 0;
+    assert.deepEqual(await api.events(last, 200), []);
+    assert.ok(performance.now() - before >= 190);
+    await assert.rejects(api.json("GET", "/events?waitMs=40000"), { status: 400, field: "waitMs" });
+    await assert.rejects(api.json("GET", "/tasks/task-none"), { status: 404, code: "task_not_found" });
+    assert.ok((await api.json<{ items: unknown[] }>("GET", "/tasks")).items.length > 5);
+  });
+
+  test("powering off without init fails as a task and can be tried again", async () => {
+    const task = await host.api.powerOffHost();
+    await assert.rejects(host.api.waitForTask(task.id), { code: "init_unreachable" });
+    await assert.rejects(host.api.waitForTask((await host.api.powerOffHost()).id), {
+      code: "init_unreachable",
+    });
+  });
+
+  test("calls without the token are refused before anything else", async () => {
+    for (const path of ["/host", "/nothing", "/vms/x/console"]) {
+      const answer = await host.api.raw("GET", path, { headers: { authorization: "Bearer 00" } });
+      assert.equal(answer.status, 401);
+      assert.equal(answer.headers["www-authenticate"], "Bearer");
+    }
+    await assert.rejects(host.api.json("GET", "/nothing"), (error: ApiError) => error.status === 404);
+    assert.equal((await host.api.raw("HEAD", "/host")).status, 200);
+  });
+});
+
+test("an agent that is restarted goes on with the VMs that run, and reports those that do not", async () => {
+  const first = await TestAgent.start();
+  const { directory, network } = first;
+  const survivor = await first.api.createVm(await first.spec({}, { networks: [{}] }));
+  const victim = await first.api.createVm(await first.spec({}, { networks: [{}] }));
+  await first.api.act(survivor.id, "start");
+  await first.api.act(victim.id, "start");
+  const { pid } = await first.api.vm(survivor.id);
+  const victimPid = (await first.api.vm(victim.id)).pid as number;
+  first.abandon();
+  process.kill(victimPid, "SIGKILL");
+  await eventually(5000, "the end of the first agent's VM", async () =>
+    first.runs().length === 1 ? true : undefined,
+  );
+  const second = await TestAgent.start({ directory, network });
+  try {
+    assert.equal(second.agent.token, first.agent.token);
+    const found = await second.api.vm(survivor.id);
+    assert.deepEqual([found.state, found.pid], ["running", pid]);
+    assert.equal((await second.api.vm(victim.id)).state, "stopped");
+    const console = await second.api.console(survivor.id);
+    await console.feed.waitFor(/boot 0/, 5000);
+    await second.api.act(survivor.id, "reset");
+    await second.api.act(survivor.id, "shutdown");
+    assert.equal((await second.api.vm(survivor.id)).lastEnd?.cause, "guest-power-off");
+    assert.equal(network.taps.size, 0);
+  } finally {
+    await second.remove();
+  }
+});

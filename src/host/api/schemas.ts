@@ -1,0 +1,117 @@
+/** What requests must look like (docs/api.md). Messages follow the field's name in the error: "cpus must be …". */
+import * as v from "valibot";
+import { GiB, MiB } from "../../base/addresses.ts";
+import { SECTOR_BYTES } from "../storage/images.ts";
+import { IMAGE_NAME, IMAGE_NAME_RULE } from "../storage/names.ts";
+
+const CPUS_MAX = 64;
+const MEMORY_STEP = 2 * MiB;
+const MEMORY_MIN = 16 * MiB;
+/** Below the addresses that AMD reserves under 1 TiB. */
+const MEMORY_MAX = 1000 * GiB;
+const DISKS_MAX = 16;
+const NETWORKS_MAX = 8;
+/** COMMAND_LINE_SIZE of x86 Linux less the zero. */
+const COMMAND_LINE_MAX = 2047;
+/** 16 TiB: sparse, so a limit against slips of the pen only. */
+const DISK_SIZE_MAX = 16 * 1024 * GiB;
+/** The longest that an answer is held back. */
+export const WAIT_MAX_MS = 30_000;
+/** An hour for a guest to shut down. */
+const SHUTDOWN_MAX_MS = 3_600_000;
+const SHUTDOWN_DEFAULT_MS = 60_000;
+
+const SPEC_RULE = "must be an object";
+
+function whole(min: number, max: number) {
+  const rule = `must be a whole number from ${min} to ${max}`;
+  return v.pipe(v.number(rule), v.safeInteger(rule), v.minValue(min, rule), v.maxValue(max, rule));
+}
+
+function flag() {
+  return v.optional(v.boolean("must be true or false"));
+}
+
+const imageName = () => v.pipe(v.string(IMAGE_NAME_RULE), v.regex(IMAGE_NAME, IMAGE_NAME_RULE));
+
+const VM_NAME_RULE =
+  'must be 1 to 64 letters, digits, spaces, ".", "_" or "-", beginning with a letter or digit';
+const COMMAND_LINE_RULE = `must be at most ${COMMAND_LINE_MAX} printable ASCII characters`;
+const MAC_RULE = 'must be the address of one station, like "52:54:00:12:34:56"';
+
+export const vmRequest = v.strictObject(
+  {
+    name: v.pipe(v.string(VM_NAME_RULE), v.regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$/, VM_NAME_RULE)),
+    cpus: whole(1, CPUS_MAX),
+    memoryBytes: v.pipe(
+      whole(MEMORY_MIN, MEMORY_MAX),
+      v.multipleOf(MEMORY_STEP, "must be a multiple of 2 MiB (2097152)"),
+    ),
+    boot: v.strictObject(
+      {
+        kernel: imageName(),
+        initrd: v.optional(imageName()),
+        commandLine: v.optional(
+          v.pipe(
+            v.string(COMMAND_LINE_RULE),
+            v.maxLength(COMMAND_LINE_MAX, COMMAND_LINE_RULE),
+            v.regex(/^[ -~]*$/, COMMAND_LINE_RULE),
+          ),
+        ),
+      },
+      SPEC_RULE,
+    ),
+    disks: v.optional(
+      v.pipe(
+        v.array(v.strictObject({ image: imageName(), readOnly: flag() }, SPEC_RULE), "must be an array"),
+        v.maxLength(DISKS_MAX, `must have at most ${DISKS_MAX} elements`),
+      ),
+    ),
+    networks: v.optional(
+      v.pipe(
+        v.array(
+          v.strictObject(
+            {
+              mac: v.optional(
+                v.pipe(v.string(MAC_RULE), v.regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, MAC_RULE)),
+              ),
+              vhost: flag(),
+            },
+            SPEC_RULE,
+          ),
+          "must be an array",
+        ),
+        v.maxLength(NETWORKS_MAX, `must have at most ${NETWORKS_MAX} elements`),
+      ),
+    ),
+  },
+  SPEC_RULE,
+);
+
+export const diskRequest = v.strictObject(
+  {
+    name: imageName(),
+    sizeBytes: v.pipe(
+      whole(SECTOR_BYTES, DISK_SIZE_MAX),
+      v.multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}`),
+    ),
+  },
+  SPEC_RULE,
+);
+
+export const shutdownRequest = v.strictObject(
+  { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS) },
+  SPEC_RULE,
+);
+
+/** A number in a query. */
+function digits(max: number) {
+  const rule = `must be a whole number from 0 to ${max}`;
+  return v.optional(
+    v.pipe(v.string(rule), v.regex(/^\d{1,16}$/, rule), v.transform(Number), v.maxValue(max, rule)),
+    "0",
+  );
+}
+
+export const waitQuery = v.object({ waitMs: digits(WAIT_MAX_MS) });
+export const eventsQuery = v.object({ waitMs: digits(WAIT_MAX_MS), after: digits(Number.MAX_SAFE_INTEGER) });

@@ -1,0 +1,98 @@
+/** What the host is doing or has done on request: each a task with a state that clients can wait for. */
+import { messageOf, ThimbleError } from "../../base/errors.ts";
+import { RequestError } from "../http/errors.ts";
+import { type Platform, timestamp } from "../platform/platform.ts";
+
+export interface ObjectReference {
+  readonly kind: "vm" | "host" | "image";
+  readonly id: string;
+}
+
+export interface Task {
+  readonly id: string;
+  readonly kind: string;
+  readonly object: ObjectReference;
+  readonly state: "running" | "succeeded" | "failed";
+  readonly startedAt: string;
+  readonly endedAt?: string;
+  readonly error?: { readonly code: string; readonly message: string };
+}
+
+/** Tasks kept after their end; the oldest are forgotten first. */
+const ENDED_TASKS_MAX = 200;
+
+interface Entry {
+  task: Task;
+  readonly ended: Promise<void>;
+}
+
+export class TaskList {
+  readonly #platform: Pick<Platform, "after" | "wallMs" | "log">;
+  readonly #entries = new Map<string, Entry>();
+  #lastId = 0;
+
+  constructor(platform: Pick<Platform, "after" | "wallMs" | "log">) {
+    this.#platform = platform;
+  }
+
+  /** Runs `work` as a task: it succeeds when the promise resolves, and fails with the error it rejects with. */
+  start(kind: string, object: ObjectReference, work: () => Promise<void>): Task {
+    const id = `task-${++this.#lastId}`;
+    const task: Task = { id, kind, object, state: "running", startedAt: timestamp(this.#platform) };
+    const ended = work().then(
+      () => this.#end(id, { state: "succeeded" }),
+      (error: unknown) => {
+        const code = error instanceof ThimbleError ? error.code : "internal_error";
+        this.#platform.log.warn(`${kind} of ${object.id} failed: ${messageOf(error)}`);
+        this.#end(id, { state: "failed", error: { code, message: messageOf(error) } });
+      },
+    );
+    this.#entries.set(id, { task, ended });
+    return task;
+  }
+
+  list(): Task[] {
+    return [...this.#entries.values()].map(({ task }) => task);
+  }
+
+  /** Throws RequestError (404). */
+  get(id: string): Task {
+    return this.#entry(id).task;
+  }
+
+  /** The task when it has ended, or as it is after `waitMs`. */
+  async wait(id: string, waitMs: number): Promise<Task> {
+    const entry = this.#entry(id);
+    if (entry.task.state === "running" && waitMs > 0) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#platform.after(waitMs, resolve);
+        void entry.ended.then(() => {
+          cancel();
+          resolve();
+        });
+      });
+    }
+    return entry.task;
+  }
+
+  #entry(id: string): Entry {
+    const entry = this.#entries.get(id);
+    if (entry === undefined) {
+      throw new RequestError(404, "task_not_found", `There is no task "${id}". Old tasks are forgotten.`);
+    }
+    return entry;
+  }
+
+  #end(id: string, outcome: Pick<Task, "state" | "error">): void {
+    const entry = this.#entries.get(id) as Entry;
+    entry.task = { ...entry.task, ...outcome, endedAt: timestamp(this.#platform) };
+    let surplus = -ENDED_TASKS_MAX;
+    for (const { task } of this.#entries.values()) if (task.state !== "running") surplus++;
+    for (const [old, { task }] of this.#entries) {
+      if (surplus <= 0) break;
+      if (task.state === "running") continue;
+      this.#entries.delete(old);
+      surplus--;
+    }
+  }
+}

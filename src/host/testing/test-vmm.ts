@@ -1,0 +1,79 @@
+/**
+ * A program that stands in for a VMM in tests of the agent: it speaks the control protocol and echoes on its serial
+ * socket, and has no guest. Its "kernel" file says how it behaves: a JSON object with the fields of Behaviour.
+ */
+import { readFileSync, rmSync } from "node:fs";
+import { createServer, type Socket } from "node:net";
+import type { VmmConfig } from "../../vmm/config.ts";
+import type { ControlRequest } from "../../vmm/control.ts";
+
+export interface Behaviour {
+  /** Ends with this status at once, after writing `words` to standard error. */
+  readonly failWith?: number;
+  readonly words?: string;
+  readonly ignorePowerButton?: boolean;
+  readonly ignoreStop?: boolean;
+  /** Never says that the guest runs. */
+  readonly neverRuns?: boolean;
+}
+
+const config = JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) as VmmConfig;
+let behaviour: Behaviour = {};
+try {
+  behaviour = JSON.parse(readFileSync(config.boot.kernel, "utf8")) as Behaviour;
+} catch {
+  // An ordinary file: behave well.
+}
+if (behaviour.failWith !== undefined) {
+  process.stderr.write(`[    0.100] vmm: starting\n[    0.123] error: vmm: ${behaviour.words}\n`);
+  process.exit(behaviour.failWith);
+}
+
+const controls = new Set<Socket>();
+let resets = 0;
+const tell = (message: object) => {
+  for (const socket of controls) socket.write(`${JSON.stringify(message)}\n`);
+};
+const end = (cause: string, message: string) => {
+  tell({ event: "end", cause, message });
+  setTimeout(() => process.exit(0), 10);
+};
+const state = () => (behaviour.neverRuns ? "starting" : "running");
+
+function answer(socket: Socket, { id, op }: ControlRequest): void {
+  const result = op === "status" ? { state: state(), pid: process.pid, resets, exits: 1234 } : null;
+  socket.write(`${JSON.stringify({ id, ok: true, result })}\n`);
+  if (op === "powerButton" && !behaviour.ignorePowerButton) end("guest-power-off", "The guest powered off.");
+  if (op === "stop" && !behaviour.ignoreStop) end("stopped", "The VMM was told to stop.");
+  if (op === "reset") {
+    resets++;
+    tell({ event: "reset" });
+    // As the real one, which executes itself anew.
+    for (const other of [...controls, ...serials]) other.destroy();
+  }
+}
+
+const serials = new Set<Socket>();
+for (const path of [config.controlSocket as string, (config.serial as { path: string }).path]) {
+  rmSync(path, { force: true });
+}
+createServer((socket) => {
+  controls.add(socket);
+  socket.on("close", () => controls.delete(socket));
+  socket.on("error", () => {});
+  let text = "";
+  socket.on("data", (bytes) => {
+    text += bytes;
+    const lines = text.split("\n");
+    text = lines.pop() as string;
+    for (const line of lines) answer(socket, JSON.parse(line) as ControlRequest);
+  });
+}).listen(config.controlSocket);
+
+createServer((socket) => {
+  serials.add(socket);
+  socket.on("close", () => serials.delete(socket));
+  socket.on("error", () => {});
+  socket.write(`boot ${resets}\n`);
+  socket.on("data", (bytes) => socket.write(bytes));
+}).listen((config.serial as { path: string }).path);

@@ -1,0 +1,54 @@
+/** Whether a VM may start beside those that run: memory, and disks that only one may write. */
+import { MiB } from "../../base/addresses.ts";
+import { RequestError } from "../http/errors.ts";
+import { imagesOf, type VmSpec } from "./spec.ts";
+
+/** What a VMM takes beside guest memory, with the kernel's page tables for the guest. */
+export const VMM_OVERHEAD_BYTES = 8 * MiB;
+/** What the host keeps for itself. */
+export const HOST_RESERVE_BYTES = 64 * MiB;
+
+/** A VM that is not stopped. */
+export interface RunningVm {
+  readonly id: string;
+  readonly spec: VmSpec;
+  /** How much of its memory the guest has touched: the rest is promised, but still counts as available. */
+  readonly guestResidentBytes: number;
+}
+
+/** Throws RequestError (409) when memory that is available and not promised to others does not suffice. */
+export function checkMemory(spec: VmSpec, availableBytes: number, running: readonly RunningVm[]): void {
+  let free = availableBytes - HOST_RESERVE_BYTES;
+  for (const vm of running) free -= Math.max(0, vm.spec.memoryBytes - vm.guestResidentBytes);
+  const needed = spec.memoryBytes + VMM_OVERHEAD_BYTES;
+  if (needed <= free) return;
+  throw new RequestError(
+    409,
+    "not_enough_memory",
+    `The VM needs ${mib(needed)} MiB of memory, the host has ${mib(Math.max(0, free))} MiB to give. ` +
+      "Stop other VMs, delete images, or give the VM less memory.",
+    "memoryBytes",
+  );
+}
+
+/** Throws RequestError (409) when a disk would be written by two VMs, or read by one while another writes it. */
+export function checkDisks(spec: VmSpec, running: readonly RunningVm[]): void {
+  for (const { image, field, writable } of imagesOf(spec)) {
+    const other = running.find((vm) =>
+      imagesOf(vm.spec).some((used) => used.image === image && (used.writable || writable)),
+    );
+    if (other !== undefined) {
+      throw new RequestError(
+        409,
+        "image_in_use",
+        `The image "${image}" is in use by the running VM "${other.spec.name}" (${other.id}). ` +
+          "Only disks that all their VMs open read-only can be shared.",
+        field,
+      );
+    }
+  }
+}
+
+function mib(bytes: number): number {
+  return Math.floor(bytes / MiB);
+}

@@ -1,0 +1,10 @@
+/** What VMs need of the host's network. */
+
+export interface HostNetwork {
+  /** The host's own addresses. */
+  addresses(): readonly { readonly interface: string; readonly address: string }[];
+  /** Makes a tap interface on the VMs' network and returns its name. */
+  createTap(vmId: string, index: number): string | Promise<string>;
+  /** Removes one; nothing happens when it is gone already. */
+  removeTap(name: string): void | Promise<void>;
+}

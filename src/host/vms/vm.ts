@@ -1,0 +1,381 @@
+/**
+ * A VM: its record on the datastore, its state, and what is done to it. Every action is a task; whether it is allowed
+ * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
+ */
+import { messageOf, ThimbleError } from "../../base/errors.ts";
+import type { VmmConfig } from "../../vmm/config.ts";
+import type { EventLog } from "../events/events.ts";
+import { RequestError } from "../http/errors.ts";
+import { type Platform, timestamp, within } from "../platform/platform.ts";
+import { Signal } from "../signal.ts";
+import type { ImageStore } from "../storage/images.ts";
+import type { Task, TaskList } from "../tasks/tasks.ts";
+import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
+import type { HostNetwork } from "./host-network.ts";
+import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
+import { RunDirectory } from "./run-directory.ts";
+import { imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
+import { cpuTimeMs, parseSmaps, sharedResidentBytes } from "./statistics.ts";
+import type { VmStore } from "./store.ts";
+import { VmmProcess, type VmOutcome } from "./vmm-process.ts";
+
+/** From the VMM's start to the guest's first instruction: reading a kernel and an initrd of any size. */
+const START_TIMEOUT_MS = 60_000;
+const RESET_TIMEOUT_MS = 30_000;
+/** How long a VMM that was told to stop may take before it is killed. */
+const STOP_TIMEOUT_MS = 3000;
+/** So that a guest without instructions shows itself on its serial port. */
+const DEFAULT_COMMAND_LINE = "console=ttyS0";
+
+/** What all VMs share. */
+export interface VmEnvironment {
+  readonly platform: Platform;
+  readonly tasks: TaskList;
+  readonly events: EventLog;
+  readonly images: ImageStore;
+  readonly network: HostNetwork;
+  readonly store: VmStore;
+  /** Where run directories are made. */
+  readonly runPath: string;
+  /** Program and first arguments of a VMM; `--config FILE` is added. */
+  readonly vmmCommand: readonly string[];
+  /** All VMs that are not stopped. */
+  running(): RunningVm[];
+  availableMemory(): number;
+}
+
+/** A VM as the API shows it. */
+export type VmView = VmSpec & {
+  readonly id: string;
+  readonly state: ReturnType<typeof apiState>;
+  readonly pid?: number;
+  readonly createdAt: string;
+  readonly lastEnd?: VmRecord["lastEnd"];
+};
+
+export interface VmStatistics {
+  readonly pssBytes: number;
+  readonly guestResidentBytes: number;
+  readonly overheadBytes: number;
+  readonly cpuMs: number;
+  readonly exits: number;
+  readonly resets: number;
+}
+
+export class Vm {
+  #record: VmRecord;
+  #phase: VmPhase = "stopped";
+  #process: VmmProcess | null = null;
+  #running = new Signal<void>();
+  #reset = new Signal<void>();
+  #finished = new Signal<VmOutcome>();
+  readonly #directory: RunDirectory;
+
+  constructor(
+    private readonly environment: VmEnvironment,
+    record: VmRecord,
+  ) {
+    this.#record = record;
+    this.#directory = new RunDirectory(environment.platform, `${environment.runPath}/${record.id}`);
+  }
+
+  get id(): string {
+    return this.#record.id;
+  }
+
+  get spec(): VmSpec {
+    return this.#record.spec;
+  }
+
+  get isStopped(): boolean {
+    return this.#phase === "stopped";
+  }
+
+  /** The Unix socket of the guest's serial port. Throws RequestError (409) when the VM is off. */
+  get serialSocket(): string {
+    if (this.#process === null) throw this.#wrongState("has no console");
+    return this.#directory.serialSocket;
+  }
+
+  view(): VmView {
+    const { id, createdAt, spec, lastEnd } = this.#record;
+    return {
+      id,
+      ...spec,
+      state: apiState(this.#phase),
+      ...(this.#process === null ? {} : { pid: this.#process.pid }),
+      createdAt,
+      ...(lastEnd === undefined ? {} : { lastEnd }),
+    };
+  }
+
+  /** For admission of others. */
+  footprint(): RunningVm {
+    const { files } = this.environment.platform;
+    const guestResidentBytes = this.#process === null ? 0 : sharedResidentBytes(files, this.#process.pid);
+    return { id: this.id, spec: this.spec, guestResidentBytes };
+  }
+
+  /** Throws RequestError (409) when the VM is not stopped, or the host cannot run it now. */
+  start(): Task {
+    const { environment } = this;
+    if (!this.isStopped) throw this.#wrongState("cannot be started");
+    for (const { image, field } of imagesOf(this.spec)) {
+      if (!environment.images.has(image)) {
+        throw new RequestError(
+          409,
+          "image_not_found",
+          `The image "${image}" is gone. Upload it again.`,
+          field,
+        );
+      }
+    }
+    checkDisks(this.spec, environment.running());
+    checkMemory(this.spec, environment.availableMemory(), environment.running());
+    this.#move("start");
+    this.#prepareSignals();
+    return this.#task("vm.start", () => this.#start());
+  }
+
+  /** Asks the guest to power off. Throws RequestError (409) unless the VM is running. */
+  shutdown(timeoutMs: number): Task {
+    if (!this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
+    return this.#task("vm.shutdown", () => this.#shutdown(timeoutMs));
+  }
+
+  /** Throws RequestError (409) unless the VM is running. */
+  reset(): Task {
+    if (this.#phase !== "running") throw this.#wrongState("cannot be reset");
+    return this.#task("vm.reset", async () => {
+      const done = this.#reset.promise;
+      await this.#process?.request("reset");
+      const ended = this.#finished.promise.then((outcome) => Promise.reject(failure(outcome)));
+      const result = await within(
+        this.environment.platform,
+        RESET_TIMEOUT_MS,
+        Promise.race([done, ended]).then(() => true),
+      );
+      if (result === null)
+        throw new ThimbleError("reset_timeout", "The VM did not come back after the reset.");
+    });
+  }
+
+  /** Throws RequestError (409) when the VM is stopped or being stopped. */
+  forceOff(): Task {
+    if (!this.#move("forceOff")) throw this.#wrongState("cannot be forced off");
+    return this.#task("vm.force-off", async () => {
+      this.#process?.request("stop").catch(() => {});
+      const outcome = await within(this.environment.platform, STOP_TIMEOUT_MS, this.#finished.promise);
+      if (outcome !== null) return;
+      this.#process?.kill();
+      await this.#finished.promise;
+    });
+  }
+
+  /** Asks the guest to power off, and forces it off when it has not after `timeoutMs`. Never rejects. */
+  async stop(timeoutMs: number): Promise<void> {
+    if (this.#move("shutdown")) await this.#shutdown(timeoutMs).catch(() => {});
+    else if (this.#phase === "shuttingDown") {
+      await within(this.environment.platform, timeoutMs, this.#finished.promise);
+    }
+    if (nextPhase(this.#phase, "forceOff") !== null) this.forceOff();
+    if (!this.isStopped) await this.#finished.promise;
+  }
+
+  /** Throws RequestError (409) when it is not running, SystemError when it ends meanwhile. */
+  async statistics(): Promise<VmStatistics> {
+    const process = this.#process;
+    if (process === null) throw this.#wrongState("has no statistics");
+    const { files } = this.environment.platform;
+    const status = await process.request("status").catch(() => null);
+    return {
+      ...parseSmaps(files.readText(`/proc/${process.pid}/smaps`)),
+      cpuMs: cpuTimeMs(files, process.pid),
+      exits: status?.exits ?? 0,
+      resets: status?.resets ?? 0,
+    };
+  }
+
+  /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */
+  async recover(): Promise<void> {
+    if (!this.#directory.exists) return;
+    const { platform } = this.environment;
+    const pid = this.#directory.runningProcess();
+    const process = pid === null ? null : platform.adopt(pid);
+    this.#move("start");
+    this.#prepareSignals();
+    if (process === null) {
+      const message = "The VM's process ended while no host agent was running.";
+      await this.#finish({ failed: true, cause: "lost", message });
+      return;
+    }
+    this.#move("running");
+    this.#attach(new VmmProcess(platform, process, this.#directory, this.#listener(false), -1));
+  }
+
+  async #start(): Promise<void> {
+    const { environment } = this;
+    let process: VmmProcess;
+    try {
+      const taps: string[] = [];
+      // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
+      for (const index of this.spec.networks.keys()) {
+        taps.push(await environment.network.createTap(this.id, index));
+        this.#directory.create(this.#config(taps));
+      }
+      if (taps.length === 0) this.#directory.create(this.#config(taps));
+      if (this.#phase !== "starting")
+        throw new ThimbleError("cancelled", "The VM was forced off while it was starting.");
+      process = this.#spawn();
+    } catch (error) {
+      const cancelled = this.#phase === "forcingOff";
+      await this.#finish({
+        failed: !cancelled,
+        cause: cancelled ? "stopped" : "failed",
+        message: messageOf(error),
+      });
+      throw error;
+    }
+    this.#attach(process);
+    const started = this.#running.promise.then(() => null);
+    const outcome = await within(
+      environment.platform,
+      START_TIMEOUT_MS,
+      Promise.race([started, this.#finished.promise]).then((value) => ({ value })),
+    );
+    if (outcome === null) {
+      process.kill();
+      await this.#finished.promise;
+      throw new ThimbleError(
+        "start_timeout",
+        `The VM's process did not start the guest within ${START_TIMEOUT_MS} ms.`,
+      );
+    }
+    if (outcome.value !== null) throw failure(outcome.value);
+  }
+
+  #spawn(): VmmProcess {
+    const { platform, vmmCommand } = this.environment;
+    const argv = [...vmmCommand, "--config", this.#directory.configFile];
+    const child = platform.spawn(argv, this.#directory.logFile);
+    this.#directory.noteProcess(child.pid);
+    return new VmmProcess(platform, child, this.#directory, this.#listener(true), 0);
+  }
+
+  #attach(process: VmmProcess): void {
+    this.#process = process;
+    void process.ended.then((outcome) => this.#finish(outcome));
+  }
+
+  #listener(isNew: boolean): { onRunning(): void; onReset(): void } {
+    return {
+      onRunning: () => {
+        this.#move("running");
+        if (isNew) this.#event("vm.started", `The VM "${this.spec.name}" has started.`);
+        this.#running.resolve();
+      },
+      onReset: () => {
+        this.#event("vm.reset", `The VM "${this.spec.name}" was reset.`);
+        this.#reset.resolve();
+        this.#reset = new Signal();
+      },
+    };
+  }
+
+  async #shutdown(timeoutMs: number): Promise<void> {
+    try {
+      await this.#process?.request("powerButton");
+    } catch (error) {
+      this.#move("giveUp");
+      throw error;
+    }
+    const outcome = await within(this.environment.platform, timeoutMs, this.#finished.promise);
+    if (outcome === null) {
+      this.#move("giveUp");
+      throw new ThimbleError(
+        "shutdown_timeout",
+        `The guest did not power off within ${timeoutMs} ms and goes on. Try again, or force it off.`,
+      );
+    }
+    if (outcome.failed) throw failure(outcome);
+  }
+
+  /** Clears up after a run, then tells everyone. */
+  async #finish(outcome: VmOutcome): Promise<void> {
+    const { platform, network, store } = this.environment;
+    this.#process = null;
+    try {
+      for (const { tap } of this.#directory.config()?.networks ?? []) await network.removeTap(tap);
+      this.#directory.remove();
+    } catch (error) {
+      platform.log.error(`clearing up after ${this.id}: ${messageOf(error)}`);
+    }
+    const { failed, cause, message } = outcome;
+    this.#record = { ...this.#record, lastEnd: { cause, message, at: timestamp(platform) } };
+    this.#move("ended");
+    try {
+      store.save(this.#record);
+    } catch (error) {
+      platform.log.error(`saving ${this.id}: ${messageOf(error)}`);
+    }
+    this.#event(failed ? "vm.failed" : "vm.ended", message, cause);
+    this.#finished.resolve(outcome);
+  }
+
+  #config(taps: readonly string[]): VmmConfig {
+    const { images } = this.environment;
+    const { name, cpus, memoryBytes, boot, disks, networks } = this.spec;
+    return {
+      name,
+      cpus,
+      memoryBytes,
+      boot: {
+        kernel: images.path(boot.kernel),
+        ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),
+        commandLine: boot.commandLine ?? DEFAULT_COMMAND_LINE,
+      },
+      disks: disks.map(({ image, readOnly }, i) => ({
+        path: images.path(image),
+        readOnly: readOnly ?? false,
+        serial: `${this.id}-${i}`,
+      })),
+      networks: taps.map((tap, i) => {
+        const { mac, vhost } = networks[i] as VmSpec["networks"][number];
+        return { tap, mac, ...(vhost === undefined ? {} : { vhost }) };
+      }),
+      serial: { kind: "socket", path: this.#directory.serialSocket },
+      controlSocket: this.#directory.controlSocket,
+    };
+  }
+
+  #prepareSignals(): void {
+    this.#running = new Signal();
+    this.#reset = new Signal();
+    this.#finished = new Signal();
+  }
+
+  /** Goes to the next phase; says whether this one allows it. */
+  #move(transition: VmTransition): boolean {
+    const next = nextPhase(this.#phase, transition);
+    if (next !== null) this.#phase = next;
+    return next !== null;
+  }
+
+  #task(kind: string, work: () => Promise<void>): Task {
+    return this.environment.tasks.start(kind, { kind: "vm", id: this.id }, work);
+  }
+
+  #event(kind: "vm.started" | "vm.ended" | "vm.reset" | "vm.failed", message: string, cause?: string): void {
+    this.environment.events.add(kind, { kind: "vm", id: this.id }, message, cause);
+  }
+
+  #wrongState(what: string): RequestError {
+    const state = apiState(this.#phase);
+    return new RequestError(409, `vm_${state}`, `The VM "${this.spec.name}" is ${state} and ${what} now.`);
+  }
+}
+
+function failure(outcome: VmOutcome): ThimbleError {
+  const codes: Readonly<Record<string, string>> = { "bad-config": "vm_bad_config", stopped: "vm_stopped" };
+  return new ThimbleError(codes[outcome.cause] ?? "vm_failed", outcome.message);
+}
