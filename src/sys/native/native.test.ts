@@ -12,7 +12,7 @@ import { after, before, test } from "node:test";
 import { buildRuntime } from "../../image/runtime/build.ts";
 
 const HERE = new URL("./", import.meta.url).pathname;
-const SUITES = ["bridge", "files", "loop", "memory", "process", "stream", "thread"];
+const SUITES = ["bridge", "engine", "files", "loop", "memory", "process", "stream", "thread"];
 /** Far more than any takes; it ends a hang, it does not measure. */
 const TIMEOUT_MS = 60_000;
 
