@@ -34,6 +34,6 @@ export function tryFallocate(fd: number, mode: number, offset: number, length: n
 }
 
 /** Where a buffer is in this process; it must be kept alive while the address is used. */
-export function addressOf(buffer: Uint8Array): number {
+export function addressOf(buffer: ArrayBufferView): number {
   return bridge.addressOf(buffer);
 }

@@ -129,6 +129,7 @@ export class Machine implements MachineControl {
     for (let cpu = 0; cpu < config.cpus; cpu++) {
       const vcpu = this.#vm.createVcpu(cpu);
       vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, tscDeadlineTimer }));
+      if (!vcpu.setTscOffsetZero()) host.log.debug("KVM does not let the TSC offset be set");
       for (const index of vcpu.setMsrs(FIRMWARE_MSRS)) {
         host.log.debug(`KVM does not let MSR 0x${index.toString(16)} be set`);
       }

@@ -137,6 +137,15 @@ export const Sregs = struct("kvm_sregs", ASM_KVM_H, {
   interruptBitmap: array(u64big, 4),
 });
 
+export const DeviceAttribute = struct("kvm_device_attr", KVM_H, {
+  flags: u32,
+  group: u32,
+  attr: u64,
+  addr: u64,
+});
+export const KVM_VCPU_TSC_CTRL = 0;
+export const KVM_VCPU_TSC_OFFSET = 0;
+
 /** The local APIC's registers, as KVM_GET_LAPIC gives them. */
 export const LAPIC_STATE_SIZE = 0x400;
 
@@ -164,6 +173,7 @@ export const KvmRequest = {
   setMsrs: iow(KVMIO, 0x89, MsrHeader.size),
   getLapic: ior(KVMIO, 0x8e, LAPIC_STATE_SIZE),
   setLapic: iow(KVMIO, 0x8f, LAPIC_STATE_SIZE),
+  setDeviceAttr: iow(KVMIO, 0xe1, DeviceAttribute.size),
   setCpuid2: iow(KVMIO, 0x90, CpuidHeader.size),
 } as const;
 
