@@ -210,7 +210,8 @@ export class VirtioPci implements Stateful {
     this.#common.restore(state.common as DeviceState);
     this.#isr = Number(state.isr);
     this.msix.restore(state.msix as DeviceState);
-    if (this.#common.status & DeviceStatus.DRIVER_OK) {
+    const { DRIVER_OK, DEVICE_NEEDS_RESET } = DeviceStatus;
+    if ((this.#common.status & (DRIVER_OK | DEVICE_NEEDS_RESET)) === DRIVER_OK) {
       const saved = queues as DeviceState[];
       const problem = this.#startQueues(saved);
       if (problem !== null) throw new ThimbleError("bad_state", `${this.device.name}: ${problem}`);

@@ -3,7 +3,14 @@ import { test } from "node:test";
 import { GiB, type GuestPhysical, guestPhysical, hostVirtual, MiB } from "../../base/addresses.ts";
 import { SeededRandom, testSeed } from "../../base/random.ts";
 import { GuestMemory, layoutRam } from "../memory/guest-memory.ts";
-import { AvailableHeader, Descriptor, DescriptorFlag, USED_NO_NOTIFY, UsedElement, UsedHeader } from "./bits.ts";
+import {
+  AvailableHeader,
+  Descriptor,
+  DescriptorFlag,
+  USED_NO_NOTIFY,
+  UsedElement,
+  UsedHeader,
+} from "./bits.ts";
 import { LITERALS, QUEUE_EMPTY, type QueueLayout, VirtQueue } from "./queue.ts";
 import { gather } from "./segments.ts";
 import { TestQueue } from "./testing/driver.ts";
@@ -11,7 +18,9 @@ import { TestQueue } from "./testing/driver.ts";
 const { NEXT, WRITE, INDIRECT } = DescriptorFlag;
 
 /** Memory of 5 GiB whose windows are only as real as the parts that tests use: buffers are made on first touch. */
-function setUp(options: { layout?: QueueLayout; memory?: GuestMemory; eventIndex?: boolean; maxSize?: number } = {}) {
+function setUp(
+  options: { layout?: QueueLayout; memory?: GuestMemory; eventIndex?: boolean; maxSize?: number } = {},
+) {
   const memory = options.memory ?? GuestMemory.forTest(16 * MiB);
   const layout = options.layout ?? {
     size: 8,
@@ -183,7 +192,11 @@ test("every broken rule stops the queue and is named once", () => {
     s.driver.setDescriptor(table, 0, address, length, flags, next);
     s.driver.offer(0);
   };
-  const indirect = (s: ReturnType<typeof setUp>, entries: [number, number, number, number][], length?: number) => {
+  const indirect = (
+    s: ReturnType<typeof setUp>,
+    entries: [number, number, number, number][],
+    length?: number,
+  ) => {
     entries.forEach(([address, size, flags, next], i) => {
       s.driver.setDescriptor(MiB, i, address, size, flags, next);
     });
@@ -199,10 +212,14 @@ test("every broken rule stops the queue and is named once", () => {
     ["64-bit address", /outside RAM/, (s) => offer(s, 0, 2 ** 63, 16)],
     ["all ones", /outside RAM/, (s) => offer(s, WRITE, 2 ** 64 - 2 ** 11, 0xffff_ffff)],
     ["index too far", /further ahead/, (s) => s.memory.write(0x11002, Uint8Array.of(9, 0))],
-    ["read after write", /after a device-writable/, (s) => {
-      s.driver.setDescriptor(table, 1, MiB, 16, 0, 0);
-      offer(s, WRITE | NEXT, MiB, 16, 1);
-    }],
+    [
+      "read after write",
+      /after a device-writable/,
+      (s) => {
+        s.driver.setDescriptor(table, 1, MiB, 16, 0, 0);
+        offer(s, WRITE | NEXT, MiB, 16, 1);
+      },
+    ],
     ["indirect with next", /next one/, (s) => offer(s, INDIRECT | NEXT, MiB, 16, 1)],
     ["indirect odd size", /odd size/, (s) => offer(s, INDIRECT, MiB, 17)],
     ["indirect empty", /outside its table|odd size/, (s) => offer(s, INDIRECT, MiB, 0)],
@@ -263,7 +280,7 @@ test("rings and tables that cross a window work, as do buffers above 4 GiB", () 
   for (const layout of layouts) {
     for (const eventIndex of [false, true]) {
       for (const address of [layout.descriptorTable, layout.availableRing, layout.usedRing]) {
-        memory.write(address, new Uint8Array(size * 16 > 256 ? 256 : size * 16));
+        memory.write(address, new Uint8Array(Math.min(size * 16, 256)));
       }
       const s = setUp({ memory, layout, eventIndex });
       for (let i = 0; i < 100; i++) {
@@ -298,7 +315,10 @@ test("random tables, rings and indices never throw, never loop, and give only ch
   let popped = 0;
   for (let round = 0; round < 3000; round++) {
     const size = 1 << random.below(5);
-    const s = setUp({ memory, layout: { size, descriptorTable: 0x1000, availableRing: 0x3000, usedRing: 0x4000 } });
+    const s = setUp({
+      memory,
+      layout: { size, descriptorTable: 0x1000, availableRing: 0x3000, usedRing: 0x4000 },
+    });
     const wild = random.below(4);
     for (let table = 0; table < 2; table++) {
       for (let i = 0; i < 16; i++) {
@@ -306,13 +326,26 @@ test("random tables, rings and indices never throw, never loop, and give only ch
           random.below(8) < wild
             ? random.pick([0, 4 * MiB - 1, 3 * GiB, 2 ** 32, 2 ** 52, 2 ** 64 - 2 ** 12, random.u32()])
             : random.pick([0x2000, random.below(4 * MiB - 4096)]);
-        const length = random.below(8) < wild ? random.u32() : random.pick([16, 32, 64, 256, 1 + random.below(4096)]);
-        const flags = random.below(16) < wild ? random.below(65536) : random.pick([0, NEXT, NEXT, WRITE, NEXT | WRITE, INDIRECT]);
-        s.driver.setDescriptor(0x1000 + table * 0x1000, i, address, length, flags, random.below(wild > 2 ? 40 : size));
+        const length =
+          random.below(8) < wild ? random.u32() : random.pick([16, 32, 64, 256, 1 + random.below(4096)]);
+        const flags =
+          random.below(16) < wild
+            ? random.below(65536)
+            : random.pick([0, NEXT, NEXT, WRITE, NEXT | WRITE, INDIRECT]);
+        s.driver.setDescriptor(
+          0x1000 + table * 0x1000,
+          i,
+          address,
+          length,
+          flags,
+          random.below(wild > 2 ? 40 : size),
+        );
       }
     }
     if (wild === 3) random.fill(low.subarray(0x3000, 0x3000 + 64));
-    else for (let i = random.below(size + 1); i > 0; i--) s.driver.offer(random.below(wild > 1 ? size + 2 : size));
+    else
+      for (let i = random.below(size + 1); i > 0; i--)
+        s.driver.offer(random.below(wild > 1 ? size + 2 : size));
     const context = `seed ${seed}, round ${round}`;
     for (let i = 0; i < 40; i++) {
       const head = s.queue.pop();

@@ -179,7 +179,6 @@ export class VirtQueue {
     this.mask = size - 1;
     this.eventIndex = options.eventIndex;
     this.indirect = options.indirect;
-    this.nextAvailable = this.nextUsed = this.publishedUsed = 0;
     this.stopped = false;
     return null;
   }
@@ -194,6 +193,7 @@ export class VirtQueue {
     this.availWords = NO_AREA.words;
     this.copied = false;
     this.indirectCopy = null;
+    this.nextAvailable = this.nextUsed = this.publishedUsed = 0;
   }
 
   get running(): boolean {
@@ -290,7 +290,7 @@ export class VirtQueue {
 
   /** Gives back the chains of the last `count` pops: the next `pop` returns them again. */
   unpop(count: number): void {
-    this.nextAvailable = (this.nextAvailable - count) & 0xffff;
+    if (!this.stopped) this.nextAvailable = (this.nextAvailable - count) & 0xffff;
   }
 
   /** Returns a chain to the driver with the number of bytes written to it; seen by the driver after `flush`. */
@@ -380,13 +380,12 @@ export class VirtQueue {
       nextAvailable: this.nextAvailable,
       nextUsed: this.nextUsed,
       publishedUsed: this.publishedUsed,
-      stopped: this.stopped,
     };
   }
 
   /** After `start` with the saved layout. */
   restore(state: DeviceState): void {
-    const { nextAvailable, nextUsed, publishedUsed, stopped } = state;
+    const { nextAvailable, nextUsed, publishedUsed } = state;
     if (
       state.version !== STATE_VERSION ||
       typeof nextAvailable !== "number" ||
@@ -398,7 +397,6 @@ export class VirtQueue {
     this.nextAvailable = nextAvailable & 0xffff;
     this.nextUsed = nextUsed & 0xffff;
     this.publishedUsed = publishedUsed & 0xffff;
-    if (stopped === true) this.stopped = true;
   }
 
   // The indirect table `openIndirect` found last.

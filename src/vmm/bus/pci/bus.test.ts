@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { GiB, guestPhysical, KiB, MiB } from "../../../base/addresses.ts";
 import { SeededRandom, testSeed } from "../../../base/random.ts";
 import { MmioBus } from "../mmio.ts";
-import { BarFlag, Command, CONFIG_SIZE, ECAM_FUNCTION_SIZE, HeaderType0, Status } from "./bits.ts";
+import { BarFlag, CONFIG_SIZE, Command, ECAM_FUNCTION_SIZE, HeaderType0, Status } from "./bits.ts";
 import { HOST_BRIDGE, PciBus } from "./bus.ts";
 import { type BarOptions, PciFunction } from "./function.ts";
 
@@ -20,7 +20,8 @@ function setUp(...bars: Omit<BarOptions, "block">[]) {
   for (const bar of bars) {
     const block = {
       read: (offset: number) => bar.index * 0x10000 + offset,
-      write: (offset: number, size: number, value: number) => void writes.push(`${bar.index}:${offset}.${size}=${value}`),
+      write: (offset: number, size: number, value: number) =>
+        void writes.push(`${bar.index}:${offset}.${size}=${value}`),
     };
     fn.addBar({ ...bar, block });
   }
@@ -108,7 +109,11 @@ test("a BAR tells its size, moves when rewritten, and decodes only while memory 
 
 test("read-only fields stay, the capability list is walked, INTx follows status and disable bit", () => {
   const { fn, line, config, setConfig, add } = setUp();
-  const one = fn.addCapability({ id: 9, body: Uint8Array.of(5, 1, 2), writeMask: Uint8Array.of(0, 0xff, 0x0f) });
+  const one = fn.addCapability({
+    id: 9,
+    body: Uint8Array.of(5, 1, 2),
+    writeMask: Uint8Array.of(0, 0xff, 0x0f),
+  });
   const two = fn.addCapability({ id: 9, body: Uint8Array.of(3) });
   add();
   assert.equal(config(at.capabilitiesPointer, 1), one);
@@ -138,7 +143,10 @@ test("slots are taken once and the window ends", () => {
   const large = new PciFunction("large", IDENTITY, null);
   large.addBar({ index: 0, sizeBytes: 32 * MiB, block: { read: () => 0, write: () => {} } });
   assert.throws(() => bus.add(4, large), /do not fit/);
-  assert.throws(() => large.addBar({ index: 5, sizeBytes: 64, is64Bit: true, block: bus.ecam }), /not possible/);
+  assert.throws(
+    () => large.addBar({ index: 5, sizeBytes: 64, is64Bit: true, block: bus.ecam }),
+    /not possible/,
+  );
 });
 
 test("random configuration accesses change nothing they must not, and reset and restore bring all back", () => {

@@ -192,7 +192,7 @@ export class VirtioNet implements VirtioDevice {
       throw new ThimbleError("bad_state", `${this.name}: the saved state has another form`);
     }
     this.#config.set(config as number[]);
-    if (this.#queues.length > 0) this.#setOffloads(offloads);
+    this.#setOffloads(offloads);
   }
 
   #startKernel(): boolean {

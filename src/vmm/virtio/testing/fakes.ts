@@ -1,0 +1,78 @@
+/** Backends of packets and characters that a test looks into. */
+import type { CharBackend, NetBackend, SegmentList } from "../../contract.ts";
+import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { gather, scatter } from "../segments.ts";
+
+export class TestTap implements NetBackend {
+  readonly fd = -1;
+  /** Frames with header that the guest sent. */
+  readonly sent: Uint8Array[] = [];
+  /** Frames with header that wait for the guest. */
+  readonly waiting: Uint8Array[] = [];
+  offload = 0;
+  callback: (() => void) | null = null;
+
+  constructor(readonly memory: GuestMemory) {}
+
+  send(segments: SegmentList): number {
+    const frame = new Uint8Array(0x20000);
+    this.sent.push(frame.slice(0, gather(this.memory, segments, 0, frame)));
+    return 0;
+  }
+
+  receive(segments: SegmentList): number {
+    const frame = this.waiting.shift();
+    return frame === undefined ? 0 : scatter(this.memory, segments, 0, frame);
+  }
+
+  onReadable(callback: (() => void) | null): void {
+    this.callback = callback;
+  }
+
+  setOffload(flags: number): void {
+    this.offload = flags;
+  }
+
+  close(): void {}
+
+  /** A frame arrives: header, then `size` bytes of which each is its position plus `mark`. */
+  arrive(size: number, mark: number): Uint8Array {
+    const frame = Uint8Array.from({ length: 12 + size }, (_, i) => (i < 12 ? 0 : i + mark));
+    this.waiting.push(frame);
+    this.callback?.();
+    return frame;
+  }
+}
+
+export class TestTerminal implements CharBackend {
+  output = "";
+  #receiver: (bytes: Uint8Array) => number = (bytes) => bytes.length;
+  #waiting = new Uint8Array(0);
+
+  write(bytes: Uint8Array): void {
+    this.output += String.fromCharCode(...bytes);
+  }
+
+  onInput(receiver: (bytes: Uint8Array) => number): void {
+    this.#receiver = receiver;
+  }
+
+  resume(): void {
+    const taken = this.#receiver(this.#waiting);
+    this.#waiting = this.#waiting.slice(taken);
+  }
+
+  /** Bytes typed and not taken yet. */
+  get pending(): number {
+    return this.#waiting.length;
+  }
+
+  type(text: string): void {
+    const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
+    const joined = new Uint8Array(this.#waiting.length + bytes.length);
+    joined.set(this.#waiting);
+    joined.set(bytes, this.#waiting.length);
+    this.#waiting = joined;
+    this.resume();
+  }
+}
