@@ -2,16 +2,15 @@
  * The cache outside the checkout: sources, packages, compiled trees, each under a key of its inputs.
  *
  * An entry is a directory that appears in one step, so an interrupted run never leaves a half entry that looks whole;
- * locks are directories that name the process holding them, so a killed process does not block the next run.
+ * locks are held through the kernel, so a killed process does not block the next run.
  */
+import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-
-const LOCK_RETRY_MS = 200;
+import { ThimbleError } from "../base/errors.ts";
 
 /** Where the cache is: THIMBLE_CACHE, or `thimble` in the user's cache directory. */
 export function cacheRoot(): string {
@@ -27,32 +26,43 @@ export function keyOf(...inputs: readonly (string | Uint8Array)[]): string {
   return hash.digest("hex").slice(0, 20);
 }
 
-/** Runs `work` while no other process runs one under the same name. */
+/**
+ * Runs `work` while no other process, and no other call in this one, runs one under the same name.
+ * Errors: `lock_failed`, and those of `work`.
+ */
 export async function withLock<T>(name: string, work: () => Promise<T>): Promise<T> {
-  const lock = join(cacheRoot(), "locks", name.replace(/[^A-Za-z0-9._-]/g, "_"));
-  await mkdir(join(cacheRoot(), "locks"), { recursive: true });
-  while (!(await takeLock(lock))) await sleep(LOCK_RETRY_MS);
+  const directory = join(cacheRoot(), "locks");
+  await mkdir(directory, { recursive: true });
+  const release = await takeLock(join(directory, name.replace(/[^A-Za-z0-9._-]/g, "_")));
   try {
     return await work();
   } finally {
-    await rm(lock, { recursive: true, force: true });
+    await release();
   }
 }
 
-async function takeLock(lock: string): Promise<boolean> {
-  // Made whole beside and renamed, so that a lock never exists without its owner's id.
-  const mine = `${lock}.${process.pid}`;
-  await mkdir(mine, { recursive: true });
-  await writeFile(join(mine, "pid"), String(process.pid));
-  try {
-    await rename(mine, lock);
-    return true;
-  } catch {
-    await rm(mine, { recursive: true, force: true });
-  }
-  const owner = Number(await readFile(join(lock, "pid"), "utf8").catch(() => "0"));
-  if (owner > 0 && !existsSync(`/proc/${owner}`)) await rm(lock, { recursive: true, force: true });
-  return false;
+/**
+ * Node has no flock(2), so util-linux's `flock` holds the lock and ends when its standard input does: on release, or
+ * when this process ends in whatever way. Process ids in lock files would need guesses about whose they are by now.
+ */
+function takeLock(file: string): Promise<() => Promise<void>> {
+  return new Promise((resolve, reject) => {
+    const holder = spawn("flock", ["--no-fork", "--exclusive", file, "sh", "-c", "echo held; exec cat"], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    const ended = new Promise<void>((end) => holder.once("close", () => end()));
+    const failed = (why: string): void => {
+      reject(new ThimbleError("lock_failed", `The lock ${file} could not be taken: ${why}.`));
+    };
+    holder.once("error", (error) => failed(error.message));
+    holder.once("close", (code) => failed(`flock ended with exit code ${code}`));
+    holder.stdout.once("data", () => {
+      resolve(() => {
+        holder.stdin.end();
+        return ended;
+      });
+    });
+  });
 }
 
 /**

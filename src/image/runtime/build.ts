@@ -26,6 +26,8 @@ export interface BundleSize {
   readonly role: string;
   readonly scriptBytes: number;
   readonly bytecodeBytes: number;
+  /** What each source file adds to the script, largest first. */
+  readonly modules: readonly { readonly path: string; readonly scriptBytes: number }[];
 }
 
 export interface Runtime {
@@ -38,12 +40,16 @@ export interface Runtime {
 const ROLE_NAME = /^[a-z][a-z0-9-]*$/;
 
 /** Bundles one role into a script without imports. */
-async function bundleRole(entry: string, options: RuntimeOptions): Promise<string> {
+async function bundleRole(
+  entry: string,
+  options: RuntimeOptions,
+): Promise<{ script: string; modules: BundleSize["modules"] }> {
   const debug = options.debug ?? false;
   const result = await esbuild({
     entryPoints: [entry],
     bundle: true,
     write: false,
+    metafile: true,
     format: "iife",
     platform: "neutral",
     mainFields: ["module", "main"],
@@ -57,7 +63,13 @@ async function bundleRole(entry: string, options: RuntimeOptions): Promise<strin
   }).catch((error: unknown) => {
     throw new ThimbleError("bundle_failed", `${entry} could not be bundled: ${error}`, { cause: error });
   });
-  return (result.outputFiles[0] as { text: string }).text;
+  const inputs = Object.values(result.metafile.outputs)[0]?.inputs ?? {};
+  const modules = Object.entries(inputs).map(([path, { bytesInOutput }]) => ({
+    path,
+    scriptBytes: bytesInOutput,
+  }));
+  modules.sort((a, b) => b.scriptBytes - a.scriptBytes);
+  return { script: (result.outputFiles[0] as { text: string }).text, modules };
 }
 
 /** Generates the table of bundles (struct bundle in runtime/runtime.h) as assembly that includes the bytecode. */
@@ -87,14 +99,14 @@ export async function buildRuntime(options: RuntimeOptions): Promise<Runtime> {
   try {
     const sizes = await Promise.all(
       roles.map(async (role): Promise<BundleSize> => {
-        const script = await bundleRole(options.bundles[role] as string, options);
+        const { script, modules } = await bundleRole(options.bundles[role] as string, options);
         const scriptPath = join(options.outDir, `${role}.js`);
         await writeFile(scriptPath, script);
         const bytecodePath = join(work, `${role}.bin`);
         const strip = options.debug ? "keep" : "strip";
         await runTool(engine.bytecodeCompiler, [`${role}.js`, strip, scriptPath, bytecodePath]);
         const scriptBytes = Buffer.byteLength(script);
-        return { role, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size };
+        return { role, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size, modules };
       }),
     );
     await writeFile(join(work, "bundles.S"), bundleTable(roles));

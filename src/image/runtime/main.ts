@@ -1,7 +1,7 @@
 /**
  * Builds a `thimble` with any bundles, for development:
  *   node --import tsx src/image/runtime/main.ts --entry ROLE=FILE.ts … --out DIR
- *        [--quickjs DIR] [--cache DIR] [--debug] [--optimize -O2] [--flag=-DWITH_PROXY …]
+ *        [--quickjs DIR] [--cache DIR] [--debug] [--modules] [--optimize -O2] [--flag=-DWITH_PROXY …]
  */
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ const { values } = parseArgs({
       default: process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26"),
     },
     cache: { type: "string", default: cache },
+    modules: { type: "boolean", default: false },
     debug: { type: "boolean", default: false },
     optimize: { type: "string", default: "-Os" },
     flag: { type: "string", multiple: true, default: [] },
@@ -49,6 +50,8 @@ try {
   });
   for (const bundle of runtime.bundles) {
     console.log(`${bundle.role}: ${bundle.scriptBytes} bytes of script, ${bundle.bytecodeBytes} of bytecode`);
+    if (values.modules)
+      for (const { path, scriptBytes } of bundle.modules) console.log(`  ${scriptBytes}  ${path}`);
   }
   console.log(`${runtime.path}: ${runtime.sizeBytes} bytes`);
 } catch (error) {
