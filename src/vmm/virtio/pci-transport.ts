@@ -10,10 +10,8 @@
  * resets from any state; until requests of the old driver have left guest memory alone the status keeps reading as it
  * was.
  */
-import type { GuestPhysical } from "../../base/addresses.ts";
-import { guestPhysical } from "../../base/addresses.ts";
+import { type GuestPhysical, guestPhysical } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
-import { CapabilityId } from "../bus/pci/bits.ts";
 import { PciFunction } from "../bus/pci/function.ts";
 import { Msix } from "../bus/pci/msix.ts";
 import type {
@@ -27,7 +25,6 @@ import type {
 } from "../contract.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import {
-  CommonCfg,
   DeviceStatus,
   Feature,
   Isr,
@@ -36,10 +33,6 @@ import {
   PCI_REVISION_ID,
   PCI_SUBSYSTEM_ID,
   PCI_VENDOR_ID,
-  PciCap,
-  PciCapType,
-  PciCfgCap,
-  PciNotifyCap,
 } from "./bits.ts";
 import { CommonConfig, type CommonConfigOwner } from "./common-config.ts";
 import {
@@ -50,6 +43,15 @@ import {
   type VirtioDevice,
   type VirtioHost,
 } from "./device.ts";
+import {
+  addVirtioCapabilities,
+  BAR,
+  BAR_SIZE,
+  NOTIFY_STRIDE,
+  PAGE_SHIFT,
+  PAGE_SIZE,
+  Page,
+} from "./pci-capabilities.ts";
 import { VirtQueue } from "./queue.ts";
 
 /** What a transport is built from. */
@@ -67,14 +69,6 @@ export interface VirtioPciOptions {
   readonly log?: (message: string) => void;
 }
 
-/** Which structure is on which page of the BAR. */
-const Page = { common: 0, isr: 1, device: 2, notify: 3, msixTable: 4, msixPba: 5 } as const;
-const PAGE_SHIFT = 12;
-const PAGE_SIZE = 1 << PAGE_SHIFT;
-const BAR = 0;
-const BAR_SIZE = 8 * PAGE_SIZE;
-/** Bytes between the doorbells of two queues (queue_notify_off counts queues). */
-const NOTIFY_STRIDE = 4;
 /** The driver rings with a 16-bit write of the queue's index (4.1.5.2). */
 const NOTIFY_WIDTH = 2;
 const STATE_VERSION = 1;
@@ -98,7 +92,6 @@ export class VirtioPci implements Stateful {
   readonly #doorbells: (Doorbell | null)[] = [];
   readonly #kernelRun: boolean[] = [];
   readonly #deferred: boolean[] = [];
-  #pciCfgCap = 0;
   #barAddress: GuestPhysical | null = null;
   #isr = 0;
   /** What device_status reads as while a reset waits for requests of the old driver. */
@@ -159,7 +152,7 @@ export class VirtioPci implements Stateful {
       pbaOffset: Page.msixPba << PAGE_SHIFT,
     });
     this.msix.onUnmasked = (vector) => this.#unmasked(vector);
-    this.#addCapabilities();
+    addVirtioCapabilities(this.function, device.configSize, device.queueSizes.length, this.#bar);
     for (const queue of this.queues) {
       const ring = () => this.#ring(queue.index);
       this.#doorbells.push(options.doorbells?.create(NOTIFY_WIDTH, ring) ?? null);
@@ -267,61 +260,6 @@ export class VirtioPci implements Stateful {
       }
     },
   };
-
-  #addCapabilities(): void {
-    const structures = [
-      { cfg_type: PciCapType.COMMON_CFG, page: Page.common, length: CommonCfg.size },
-      { cfg_type: PciCapType.ISR_CFG, page: Page.isr, length: 1 },
-      { cfg_type: PciCapType.DEVICE_CFG, page: Page.device, length: Math.max(4, this.device.configSize) },
-    ];
-    for (const { cfg_type, page, length } of structures) {
-      const cap = PciCap.encode({
-        cap_len: PciCap.size,
-        cfg_type,
-        bar: BAR,
-        offset: page << PAGE_SHIFT,
-        length,
-      });
-      this.function.addCapability({ id: CapabilityId.vendorSpecific, body: cap.subarray(2) });
-    }
-    const notify = PciNotifyCap.encode({
-      cap: {
-        ...PciCap.zero,
-        cap_len: PciNotifyCap.size,
-        cfg_type: PciCapType.NOTIFY_CFG,
-        bar: BAR,
-        offset: Page.notify << PAGE_SHIFT,
-        length: NOTIFY_STRIDE * this.queues.length,
-      },
-      notify_off_multiplier: NOTIFY_STRIDE,
-    });
-    this.function.addCapability({ id: CapabilityId.vendorSpecific, body: notify.subarray(2) });
-    const access = { ...PciCap.zero, cap_len: PciCfgCap.size, cfg_type: PciCapType.PCI_CFG };
-    const writable = { ...PciCap.zero, bar: 0xff, offset: 0xffff_ffff, length: 0xffff_ffff };
-    this.#pciCfgCap = this.function.addCapability({
-      id: CapabilityId.vendorSpecific,
-      body: PciCfgCap.encode({ cap: access }).subarray(2),
-      writeMask: PciCfgCap.encode({ cap: writable, pci_cfg_data: 0xffff_ffff }).subarray(2),
-      onRead: (offset, size) => this.#pciCfgAccess(offset, size, false),
-      onWrite: (offset, size) => this.#pciCfgAccess(offset, size, true),
-    });
-  }
-
-  /** An access to pci_cfg_data is one to the BAR at the place the capability names (4.1.4.9). */
-  #pciCfgAccess(offset: number, size: number, isWrite: boolean): void {
-    const data = PciCfgCap.offset.pci_cfg_data;
-    if (offset + size <= data) return;
-    const { cap, pci_cfg_data } = PciCfgCap.decode(this.function.config, this.#pciCfgCap);
-    const width = cap.length;
-    if (cap.bar !== BAR || (width !== 1 && width !== 2 && width !== 4)) return;
-    if (cap.offset % width !== 0 || cap.offset + width > BAR_SIZE) return;
-    if (isWrite) {
-      this.#bar.write(cap.offset, width, width === 4 ? pci_cfg_data : pci_cfg_data & (2 ** (8 * width) - 1));
-    } else {
-      const value = this.#bar.read(cap.offset, width);
-      PciCfgCap.patch(this.function.config, this.#pciCfgCap, { pci_cfg_data: value });
-    }
-  }
 
   #visibleStatus(): number {
     if (this.#drainingStatus !== 0) {

@@ -17,14 +17,16 @@ import { GiB, type GuestPhysical, guestPhysical } from "../../base/addresses.ts"
 import { ThimbleError } from "../../base/errors.ts";
 import type { DeviceState, SegmentList } from "../contract.ts";
 import { createSegmentList, type GuestMemory } from "../memory/guest-memory.ts";
+import { AVAILABLE_NO_INTERRUPT, Descriptor, USED_NO_NOTIFY, UsedElement, UsedHeader } from "./bits.ts";
 import {
-  AVAILABLE_NO_INTERRUPT,
-  AvailableHeader,
-  Descriptor,
-  USED_NO_NOTIFY,
-  UsedElement,
-  UsedHeader,
-} from "./bits.ts";
+  availableBytes,
+  NO_AREA,
+  openArea,
+  type RingArea,
+  readArea,
+  usedBytes,
+  writeArea,
+} from "./ring-area.ts";
 
 /** What `pop` returns when there is no chain to be had. */
 export const QUEUE_EMPTY = -1;
@@ -41,17 +43,6 @@ export interface QueueLayout {
 export interface QueueOptions {
   readonly eventIndex: boolean;
   readonly indirect: boolean;
-}
-
-/** One ring area: typed arrays over the window it lies in (or over a copy) and where it starts in them. */
-interface Area {
-  readonly words: Uint16Array<ArrayBuffer>;
-  readonly dwords: Uint32Array<ArrayBuffer>;
-  readonly wordBase: number;
-  readonly dwordBase: number;
-  /** The copy of an area that crosses windows. */
-  readonly copy: Uint8Array<ArrayBuffer> | null;
-  readonly address: number;
 }
 
 // Literals, because the bundler then puts them into the code; queue.test.ts compares them with bits.ts.
@@ -109,9 +100,9 @@ export class VirtQueue {
   private indirect = false;
   private stopped = true;
   private copied = false;
-  private descriptors: Area;
-  private available: Area;
-  private used: Area;
+  private descriptors: RingArea;
+  private available: RingArea;
+  private used: RingArea;
   private descDwords: Uint32Array<ArrayBuffer>;
   private descBase = 0;
   private availWords: Uint16Array<ArrayBuffer>;
@@ -157,10 +148,11 @@ export class VirtQueue {
   start(layout: QueueLayout, options: QueueOptions): string | null {
     this.stop();
     const { size } = layout;
+    const memory = this.memory;
     if (size < 1 || size > this.maxSize || (size & (size - 1)) !== 0) return `a size of ${size}`;
-    const descriptors = this.area(layout.descriptorTable, size * Descriptor.size, 16);
-    const available = this.area(layout.availableRing, availableBytes(size), 2);
-    const used = this.area(layout.usedRing, usedBytes(size), 4);
+    const descriptors = openArea(memory, layout.descriptorTable, size * Descriptor.size, 16);
+    const available = openArea(memory, layout.availableRing, availableBytes(size), 2);
+    const used = openArea(memory, layout.usedRing, usedBytes(size), 4);
     if (descriptors === null) return "a descriptor table that is misaligned or outside RAM";
     if (available === null) return "an available ring that is misaligned or outside RAM";
     if (used === null) return "a used ring that is misaligned or outside RAM";
@@ -303,7 +295,12 @@ export class VirtQueue {
     used[at + 1] = writtenBytes;
     this.nextUsed = (next + 1) & 0xffff;
     if (this.copied)
-      this.writeThrough(this.used, UsedHeader.size + (next & this.mask) * UsedElement.size, UsedElement.size);
+      writeArea(
+        this.memory,
+        this.used,
+        UsedHeader.size + (next & this.mask) * UsedElement.size,
+        UsedElement.size,
+      );
   }
 
   /** Publishes what was pushed and interrupts the driver when it asked for that (2.7.7, 2.7.10). */
@@ -368,8 +365,7 @@ export class VirtQueue {
   /** After a kernel backend: everything before `nextAvailable` has been used in order of the used ring. */
   resumeFrom(nextAvailable: number): void {
     if (this.stopped) return;
-    const { copy, address } = this.used;
-    if (copy !== null) this.memory.split(address, copy.length, (piece, done) => copy.set(piece, done));
+    readArea(this.memory, this.used);
     this.nextAvailable = nextAvailable & 0xffff;
     this.nextUsed = this.publishedUsed = this.used.words[this.used.wordBase + INDEX_WORD] as number;
   }
@@ -438,42 +434,13 @@ export class VirtQueue {
   private storeUsedWord(word: number, value: number): void {
     const used = this.used;
     Atomics.store(used.words, used.wordBase + word, value);
-    if (used.copy !== null) this.writeThrough(used, word * 2, 2);
-  }
-
-  private area(address: number, length: number, alignment: number): Area | null {
-    if (address % alignment !== 0 || !this.memory.contains(address, length)) return null;
-    const window = Math.floor(address / GiB);
-    const offset = address % GiB;
-    const words = this.memory.words[window];
-    const dwords = this.memory.dwords[window];
-    if (words !== undefined && dwords !== undefined && offset + length <= dwords.length * 4) {
-      return { words, dwords, wordBase: offset >>> 1, dwordBase: offset >>> 2, copy: null, address };
-    }
-    const buffer = new ArrayBuffer(Math.ceil(length / 4) * 4);
-    const copy = new Uint8Array(buffer, 0, length);
-    this.memory.split(address, length, (piece, done) => copy.set(piece, done));
-    return {
-      words: new Uint16Array(buffer),
-      dwords: new Uint32Array(buffer),
-      wordBase: 0,
-      dwordBase: 0,
-      copy,
-      address,
-    };
+    if (used.copy !== null) writeArea(this.memory, used, word * 2, 2);
   }
 
   /** Brings the copies of what the driver writes up to date. */
   private refresh(): void {
-    for (const area of [this.descriptors, this.available]) {
-      const copy = area.copy;
-      if (copy !== null) this.memory.split(area.address, copy.length, (piece, done) => copy.set(piece, done));
-    }
-  }
-
-  private writeThrough(area: Area, offset: number, length: number): void {
-    if (area.copy !== null)
-      this.memory.write(area.address + offset, area.copy.subarray(offset, offset + length));
+    readArea(this.memory, this.descriptors);
+    readArea(this.memory, this.available);
   }
 
   /** Ring addresses for a kernel backend; null while stopped. */
@@ -493,22 +460,3 @@ export class VirtQueue {
     };
   }
 }
-
-/** Flags, index, ring and used_event. */
-function availableBytes(size: number): number {
-  return AvailableHeader.size + 2 * size + 2;
-}
-
-/** Flags, index, ring and avail_event. */
-function usedBytes(size: number): number {
-  return UsedHeader.size + UsedElement.size * size + 2;
-}
-
-const NO_AREA: Area = {
-  words: new Uint16Array(0),
-  dwords: new Uint32Array(0),
-  wordBase: 0,
-  dwordBase: 0,
-  copy: null,
-  address: 0,
-};

@@ -1,5 +1,4 @@
 /** Small copies between segment lists in guest memory and buffers: headers, commands, console text. */
-import { GiB } from "../../base/addresses.ts";
 import type { SegmentList } from "../contract.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 
@@ -57,12 +56,6 @@ export function dropFront(list: SegmentList, bytes: number): void {
     length[i] = length[first + i] as number;
   }
   list.count = count;
-}
-
-/** Writes one byte at an address known to be RAM. */
-export function putByte(memory: GuestMemory, address: number, value: number): void {
-  const window = Math.floor(address / GiB);
-  (memory.bytes[window] as Uint8Array)[address - window * GiB] = value;
 }
 
 /** Reads 1, 2 or 4 bytes, little-endian, of a configuration structure. */

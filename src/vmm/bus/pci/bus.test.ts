@@ -14,7 +14,12 @@ const IDENTITY = { ...HOST_BRIDGE, vendorId: 0x1234, deviceId: 0x5678, classCode
 function setUp(...bars: Omit<BarOptions, "block">[]) {
   const mmio = new MmioBus();
   const bus = new PciBus({ window: WINDOW, mmio });
-  const line = { asserted: false, set: (asserted: boolean) => void (line.asserted = asserted) };
+  const line = {
+    asserted: false,
+    set(asserted: boolean) {
+      line.asserted = asserted;
+    },
+  };
   const fn = new PciFunction("test", IDENTITY, line);
   const writes: string[] = [];
   for (const bar of bars) {

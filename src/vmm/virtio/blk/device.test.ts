@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MiB } from "../../../base/addresses.ts";
+import { GiB, MiB } from "../../../base/addresses.ts";
 import { DeviceStatus, Feature } from "../bits.ts";
 import { features } from "../device.ts";
 import { TestDriver, type TestQueue } from "../testing/driver.ts";
@@ -14,8 +14,9 @@ import {
   BlkRequestHeader,
   BlkRequestType,
   BlkStatus,
+  SECTOR_SIZE,
 } from "./bits.ts";
-import { VirtioBlk } from "./device.ts";
+import { LITERALS, VirtioBlk } from "./device.ts";
 
 const CAPACITY = 4 * MiB;
 
@@ -44,6 +45,17 @@ function header(type: number, sector = 0): Uint8Array {
 function statusOf(data: readonly Uint8Array[]): number | undefined {
   return data.at(-1)?.at(-1);
 }
+
+test("the literals are those of the specification", () => {
+  assert.deepEqual(LITERALS, {
+    HEADER_SIZE: BlkRequestHeader.size,
+    SECTOR_SIZE,
+    STATUS_OK: BlkStatus.OK,
+    TYPE_OUT: BlkRequestType.OUT,
+    WINDOW_SIZE: GiB,
+  });
+  assert.equal(BlkRequestType.IN, 0);
+});
 
 test("writes and reads back, over segments, direct and indirect", () => {
   const { queue, disk } = setUp();

@@ -31,6 +31,7 @@ import {
   BlkRequestType,
   BlkStatus,
 } from "./bits.ts";
+import { Slot } from "./slot.ts";
 
 const QUEUE_SIZE = 256;
 /** Data segments of a request: a chain of the queue's size less header and status. */
@@ -75,29 +76,6 @@ export interface BlkOptions {
   readonly backend: BlockBackend;
   /** What the guest reads as serial number: ASCII, at most 20 bytes. */
   readonly serial?: string;
-}
-
-/** A request at the backend. A free slot has its fields as they are here, whatever was before. */
-class Slot {
-  head = 0;
-  statusAddress = 0;
-  /** Bytes the used ring reports: data read and the status byte. */
-  written = 0;
-  /** More is to do at a completion than to return the chain: the fields below count. */
-  special = false;
-  /** Calls to the backend that have not completed; the first error of them. */
-  outstanding = 1;
-  error = 0;
-  flushAfter = false;
-  readonly done: (result: number) => void;
-
-  /** `epoch` is the driver it belongs to. */
-  constructor(
-    device: VirtioBlk,
-    readonly epoch: number,
-  ) {
-    this.done = (result) => device.completed(this, result);
-  }
 }
 
 export class VirtioBlk implements VirtioDevice {
@@ -247,8 +225,8 @@ export class VirtioBlk implements VirtioDevice {
     this.batching = false;
   }
 
-  /** A call to the backend for this slot is done. Public for the slot's callback only. */
-  completed(slot: Slot, result: number): void {
+  /** A call to the backend for a slot is done. */
+  private readonly onCompleted = (slot: Slot, result: number): void => {
     if (slot.special || result < 0 || slot.epoch !== this.epoch) {
       this.completedSpecial(slot, result);
     } else {
@@ -265,7 +243,7 @@ export class VirtioBlk implements VirtioDevice {
       this.starved = false;
       this.handleQueue(0);
     }
-  }
+  };
 
   private completedSpecial(slot: Slot, result: number): void {
     if (result < 0 && slot.error === 0) slot.error = result;
@@ -300,7 +278,7 @@ export class VirtioBlk implements VirtioDevice {
   private addSlot(): boolean {
     if (this.slotCount >= SLOTS_MAX) return false;
     this.slotCount++;
-    this.free[this.freeCount++] = new Slot(this, this.epoch);
+    this.free[this.freeCount++] = new Slot(this.onCompleted, this.epoch);
     return true;
   }
 
