@@ -48,11 +48,17 @@ export class LinuxHostNetwork implements HostNetwork {
     const network = new LinuxHostNetwork(options);
     makeDirectories(options.runPath, 0o755);
     try {
+      network.#bringLoopbackUp();
       network.#configure(parseAddressConfiguration(options.kernelCommandLine));
     } catch (error) {
       options.log.error(`network: ${messageOf(error)}`);
     }
     return network;
+  }
+
+  #bringLoopbackUp(): void {
+    const loopback = this.#route.links().find((link) => link.loopback);
+    if (loopback !== undefined && !loopback.up) this.#route.change(loopback, { up: true });
   }
 
   #configure(configuration: AddressConfiguration): void {
