@@ -1,7 +1,7 @@
 /** `thimble agent`: the host agent as a process. */
 import { messageOf } from "../base/errors.ts";
 import { commandLine } from "../sys/exec.ts";
-import { writeAll } from "../sys/fs.ts";
+import { readText, writeAll } from "../sys/fs.ts";
 import { EventLoop } from "../sys/loop.ts";
 import { exit } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
@@ -10,6 +10,7 @@ import { utf8Encode } from "../sys/text.ts";
 import { startAgent } from "./agent.ts";
 import { announceApi } from "./announce.ts";
 import { parseArguments } from "./command-line.ts";
+import { LinuxHostNetwork } from "./network/host-network.ts";
 import { linuxPlatform } from "./platform/linux.ts";
 import { GUEST_SHUTDOWN_MS } from "./power/host-power.ts";
 import { mountRamDatastore } from "./storage/ram-datastore.ts";
@@ -29,6 +30,7 @@ const describe = (error: unknown) =>
 loop.onError = (error) => log.error(`unexpected: ${describe(error)}`);
 onUnhandledRejection((error) => log.error(`unexpected: ${describe(error)}`));
 
+/** For an agent on a machine whose network is not its business. */
 const noNetwork: HostNetwork = {
   addresses: () => [{ interface: "lo", address: "127.0.0.1" }],
   createTap: () => {
@@ -37,9 +39,19 @@ const noNetwork: HostNetwork = {
   removeTap: () => {},
 };
 
+function startNetwork(runPath: string): HostNetwork {
+  return LinuxHostNetwork.start({
+    loop,
+    log,
+    kernelCommandLine: readText("/proc/cmdline"),
+    runPath: `${runPath}/network`,
+    hostName: "thimble",
+  });
+}
+
 async function main(): Promise<void> {
   const args = parseArguments(commandLine());
-  const network = noNetwork;
+  const network = args.network ? startNetwork(args.runPath) : noNetwork;
   if (args.datastore === RAM_DATASTORE) mountRamDatastore(args.datastore);
   const agent = await startAgent(platform, network, { ...args, vmmCommand: [args.vmmProgram, "vmm"] });
   let stopping = false;
