@@ -264,3 +264,43 @@ test("a saved state with requests in flight is refused", () => {
   disk.complete();
   transport.save();
 });
+
+test("a vCPU may ring, reset and start the queue anew while the backend waits in the kernel", () => {
+  const { queue, disk, driver, start } = setUp();
+  const read = disk.read.bind(disk);
+  const meanwhile: (() => void)[] = [];
+  disk.read = (offset, segments, done) => {
+    read(offset, segments, (result) => {
+      meanwhile.shift()?.();
+      done(result);
+    });
+  };
+  const request = [header(BlkRequestType.IN), 512, 1];
+
+  meanwhile.push(() => {
+    queue().submit(request);
+    queue().ring();
+  });
+  assert.equal(queue().run(request).length, 2, "the chain added meanwhile is served by the call at work");
+
+  let busy = 0;
+  meanwhile.push(() => {
+    driver.reset();
+    busy = driver.status;
+    start();
+    queue().submit(request);
+    queue().ring();
+  });
+  const old = queue();
+  old.submit(request);
+  old.ring();
+  assert.notEqual(busy, 0, "a reset waits for the request in the kernel");
+  assert.deepEqual(
+    queue()
+      .collect()
+      .map(({ written }) => written),
+    [513],
+    "only the new driver's request is answered",
+  );
+  assert.equal(queue().run(request).length, 1);
+});

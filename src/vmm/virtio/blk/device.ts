@@ -106,7 +106,10 @@ export class VirtioBlk implements VirtioDevice {
   private driver: Features = NO_FEATURES;
   private readonly capacitySectors: number;
   private writeThrough = true;
-  /** While `handleQueue` runs it publishes once at its end; completions that come later publish themselves. */
+  /**
+   * `handleQueue` is at work: it publishes at its end, and it is not entered again. A backend that waits in the kernel
+   * lets vCPU threads run meanwhile, which may ring, reset, and start the queue anew under its feet.
+   */
   private batching = false;
   /** No slot was left: the next completion looks at the queue again. */
   private starved = false;
