@@ -5,9 +5,11 @@
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { build as esbuild } from "esbuild";
 import { ThimbleError } from "../../base/errors.ts";
 import { buildEngine, COMPILER, type EngineOptions, LINK_FLAGS } from "./engine.ts";
+import { LOWERED_NAME, privateNamesPlugin } from "./private-names.ts";
 import { runTool } from "./tool.ts";
 
 export interface RuntimeOptions extends EngineOptions {
@@ -37,6 +39,7 @@ export interface Runtime {
   readonly bundles: readonly BundleSize[];
 }
 
+const SOURCE_DIR = fileURLToPath(new URL("../../", import.meta.url));
 const ROLE_NAME = /^[a-z][a-z0-9-]*$/;
 
 /** Bundles one role into a script without imports. */
@@ -55,6 +58,7 @@ async function bundleRole(
     mainFields: ["module", "main"],
     target: "es2023",
     minify: !debug,
+    ...(debug ? {} : { mangleProps: LOWERED_NAME, plugins: [privateNamesPlugin(SOURCE_DIR)] }),
     keepNames: false,
     treeShaking: true,
     legalComments: "none",

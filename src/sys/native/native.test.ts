@@ -8,7 +8,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, before, type TestContext, test } from "node:test";
 import { buildRuntime } from "../../image/runtime/build.ts";
 
 const HERE = new URL("./", import.meta.url).pathname;
@@ -18,7 +18,7 @@ const TIMEOUT_MS = 60_000;
 
 const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
 let outDir = "";
-let thimble = "";
+const programs = { debug: "", release: "" };
 
 function quickjsDir(): string {
   const dir = process.env.THIMBLE_QUICKJS ?? join(cacheDir, "work/quickjs-2025.04.26");
@@ -26,24 +26,25 @@ function quickjsDir(): string {
   return dir;
 }
 
-before(async () => {
-  outDir = await mkdtemp(join(tmpdir(), "thimble-native-"));
+async function build(debug: boolean): Promise<string> {
   const bundles = Object.fromEntries(
     [...SUITES, "failure"].map((name) => [name, join(HERE, `${name}.native.ts`)]),
   );
-  const runtime = await buildRuntime({
-    quickjsSourceDir: quickjsDir(),
-    cacheDir,
-    outDir,
-    bundles,
-    debug: true,
-  });
-  thimble = runtime.path;
+  const dir = join(outDir, debug ? "debug" : "release");
+  return (await buildRuntime({ quickjsSourceDir: quickjsDir(), cacheDir, outDir: dir, bundles, debug })).path;
+}
+
+before(async () => {
+  outDir = await mkdtemp(join(tmpdir(), "thimble-native-"));
+  programs.debug = await build(true);
+  programs.release = await build(false);
 });
 after(() => rm(outDir, { recursive: true, force: true }));
 
-function run(...args: string[]) {
-  return spawnSync(thimble, args, { encoding: "utf8", timeout: TIMEOUT_MS });
+type Variant = "debug" | "release";
+
+function run(variant: Variant, ...args: string[]) {
+  return spawnSync(programs[variant], args, { encoding: "utf8", timeout: TIMEOUT_MS });
 }
 
 test("every native suite is run", async () => {
@@ -51,23 +52,26 @@ test("every native suite is run", async () => {
   assert.deepEqual(files.sort(), [...SUITES, "failure"].map((name) => `${name}.native.ts`).sort());
 });
 
-for (const suite of SUITES) {
-  test(`native: ${suite}`, async (context) => {
-    const result = run(suite);
-    let count = 0;
-    for (const line of result.stdout.split("\n")) {
-      const [, failed, name, stack] = /^(not )?ok (.*?)( ".*")?$/.exec(line) ?? [];
-      if (name === undefined) {
-        if (line.startsWith("# ")) context.diagnostic(line.slice(2));
-        continue;
-      }
-      count++;
-      await context.test(name, () => assert.equal(failed, undefined, stack && JSON.parse(stack)));
+async function runSuite(context: TestContext, variant: Variant, suite: string): Promise<void> {
+  const result = run(variant, suite);
+  let count = 0;
+  for (const line of result.stdout.split("\n")) {
+    const [, failed, name, stack] = /^(not )?ok (.*?)( ".*")?$/.exec(line) ?? [];
+    if (name === undefined) {
+      if (line.startsWith("# ")) context.diagnostic(line.slice(2));
+      continue;
     }
-    assert.equal(result.stderr, "");
-    assert.equal(result.status, 0, `status ${result.status}, signal ${result.signal}`);
-    assert.ok(count > 0, "no test reported");
-  });
+    count++;
+    await context.test(name, () => assert.equal(failed, undefined, stack && JSON.parse(stack)));
+  }
+  assert.equal(result.stderr, "");
+  assert.equal(result.status, 0, `status ${result.status}, signal ${result.signal}`);
+  assert.ok(count > 0, "no test reported");
+}
+
+for (const suite of SUITES) {
+  test(`native: ${suite}`, (context) => runSuite(context, "debug", suite));
+  test(`native, as released: ${suite}`, (context) => runSuite(context, "release", suite));
 }
 
 const FAILURES: [string, number, RegExp | null][] = [
@@ -84,7 +88,7 @@ const FAILURES: [string, number, RegExp | null][] = [
 ];
 for (const [way, status, output] of FAILURES) {
   test(`ending by ${way} gives status ${status}`, () => {
-    const result = run("failure", way);
+    const result = run("debug", "failure", way);
     assert.equal(result.status, status, result.stderr);
     if (output === null) assert.equal(result.stderr, "");
     else assert.match(result.stderr, output);
@@ -92,7 +96,7 @@ for (const [way, status, output] of FAILURES) {
 }
 
 test("an unknown role is refused with a sentence", () => {
-  const result = run("no-such-role");
+  const result = run("debug", "no-such-role");
   assert.equal(result.status, 64);
   assert.match(result.stderr, /first argument must be a role/);
 });
