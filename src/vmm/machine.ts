@@ -53,6 +53,8 @@ export interface MachineHost {
   readonly onEnd: (end: MachineEnd) => void;
 }
 
+/** Names the memory in /proc/PID/smaps, where the host agent tells it from the VMM's own. */
+const GUEST_RAM_NAME = "guest-ram";
 /** A vCPU leaves the guest within microseconds; one that does not is stuck in the kernel. */
 const LEAVE_PATIENCE_MS = 5000;
 
@@ -81,10 +83,11 @@ export class Machine implements MachineControl {
     if (config.cpus > maxCpus) {
       throw new ThimbleError("bad_config", `cpus: this host's KVM gives a VM at most ${maxCpus}`);
     }
-    this.#ram = mapGuestRam(config.name, layoutRam(config.memoryBytes));
+    this.#ram = mapGuestRam(GUEST_RAM_NAME, layoutRam(config.memoryBytes));
     this.memory = new GuestMemory(this.#ram.regions, this.#ram.map);
     this.#vm = system.createVm();
     this.#vm.createInterruptControllers();
+    this.#vm.useHostTscRate();
     this.#vm.setMemory(this.memory.regions);
 
     const lines = new InterruptLines(this.#vm);
@@ -129,7 +132,6 @@ export class Machine implements MachineControl {
     for (let cpu = 0; cpu < config.cpus; cpu++) {
       const vcpu = this.#vm.createVcpu(cpu);
       vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, tscDeadlineTimer }));
-      if (!vcpu.setTscOffsetZero()) host.log.debug("KVM does not let the TSC offset be set");
       for (const index of vcpu.setMsrs(FIRMWARE_MSRS)) {
         host.log.debug(`KVM does not let MSR 0x${index.toString(16)} be set`);
       }
