@@ -3,8 +3,9 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { type BuildProgress, buildAll } from "../image/build.ts";
+import { cpioArchive } from "../image/cpio.ts";
 import { type Accelerator, chooseAccelerator } from "./accelerator.ts";
-import { cpioArchive } from "./guest/cpio.ts";
+import { directoryEntry, fileEntry, programEntry } from "./guest/archive-entries.ts";
 import { busyboxPath } from "./guest/packages.ts";
 import { makeRunDirectory } from "./paths.ts";
 import { formatDuration, type Progress, StepError } from "./progress.ts";
@@ -62,10 +63,10 @@ async function kvmWorksInside(product: Product): Promise<boolean> {
   writeFileSync(
     initrd,
     cpioArchive([
-      { path: "dev", kind: "directory" },
-      { path: "bin", kind: "directory" },
-      { path: "bin/busybox", kind: "file", permissions: 0o755, content: busybox },
-      { path: "probe.sh", kind: "file", content: script },
+      directoryEntry("dev"),
+      directoryEntry("bin"),
+      programEntry("bin/busybox", busybox),
+      fileEntry("probe.sh", Buffer.from(script)),
     ]),
   );
   const server = await SimulatedServer.start({

@@ -79,7 +79,8 @@ export function qemuArguments(hardware: Hardware): string[] {
       : ["-chardev", `socket,id=serial1,fd=${secondSerial}`, "-serial", "chardev:serial1"]),
     ...["-chardev", `socket,id=qmp,fd=${hardware.qmpDescriptor}`, "-mon", "chardev=qmp,mode=control"],
     ...["-netdev", `user,id=net0,hostfwd=tcp:127.0.0.1:${hardware.apiPort}-:80`],
-    ...["-device", `${hardware.nic},netdev=net0`],
+    // No option ROM: the server boots from its flash and nothing else.
+    ...["-device", `${hardware.nic},netdev=net0,romfile=`],
     ...bootArguments(hardware.boot),
   ];
 }

@@ -7,9 +7,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after } from "node:test";
+import { cpioArchive } from "../../src/image/cpio.ts";
 import type { Accelerator } from "../../src/rig/accelerator.ts";
 import type { ApiClient } from "../../src/rig/api-client.ts";
-import { cpioArchive } from "../../src/rig/guest/cpio.ts";
+import { directoryEntry, fileEntry, programEntry } from "../../src/rig/guest/archive-entries.ts";
 import { busyboxPath } from "../../src/rig/guest/packages.ts";
 import { GuestShell } from "../../src/rig/guest/shell.ts";
 import { buildDirectory, makeRunDirectory } from "../../src/rig/paths.ts";
@@ -104,9 +105,9 @@ export async function startTransparentServer(name: string): Promise<TransparentS
   writeFileSync(
     initrd,
     cpioArchive([
-      { path: "test", kind: "directory" },
-      { path: "test/busybox", kind: "file", permissions: 0o755, content: busybox },
-      { path: "test/init.sh", kind: "file", content: `${script.join("\n")}\n` },
+      directoryEntry("test"),
+      programEntry("test/busybox", busybox),
+      fileEntry("test/init.sh", Buffer.from(`${script.join("\n")}\n`)),
     ]),
   );
   const server = await SimulatedServer.start({

@@ -21,9 +21,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { ThimbleError } from "../../base/errors.ts";
+import { type CpioEntry, cpioArchive } from "../../image/cpio.ts";
 import { cloudKernelPackage } from "../../image/sources.ts";
 import { buildDirectory, repositoryRoot } from "../paths.ts";
-import { type CpioEntry, cpioArchive } from "./cpio.ts";
+import { directoryEntry, fileEntry, programEntry } from "./archive-entries.ts";
 import { moduleClosure } from "./modules.ts";
 import { busyboxPath, entriesMatching } from "./packages.ts";
 
@@ -56,7 +57,6 @@ export interface GuestSystem {
 
 /** The system's files, the same on a disk as in the initramfs. */
 async function systemEntries(): Promise<CpioEntry[]> {
-  const busybox = await busyboxPath();
   const directories = [
     "bin",
     "dev",
@@ -70,13 +70,13 @@ async function systemEntries(): Promise<CpioEntry[]> {
     "sbin",
   ];
   return [
-    ...[...directories, "sys", "tmp"].map((path): CpioEntry => ({ path, kind: "directory" })),
-    { path: "bin/busybox", kind: "file", permissions: 0o755, content: readFileSync(busybox) },
-    { path: "sbin/init", kind: "file", permissions: 0o755, content: guestFile("init") },
+    ...[...directories, "sys", "tmp"].map(directoryEntry),
+    programEntry("bin/busybox", readFileSync(await busyboxPath())),
+    programEntry("sbin/init", guestFile("init")),
     // The name is the event's data as acpid writes it.
-    { path: "etc/acpi/PWRF/00000080", kind: "file", permissions: 0o755, content: guestFile("power-button") },
-    { path: "etc/udhcpc.script", kind: "file", permissions: 0o755, content: guestFile("udhcpc.script") },
-    { path: "etc/resolv.conf", kind: "link", content: "/run/resolv.conf" },
+    programEntry("etc/acpi/PWRF/00000080", guestFile("power-button")),
+    programEntry("etc/udhcpc.script", guestFile("udhcpc.script")),
+    fileEntry("etc/resolv.conf", Buffer.alloc(0)),
   ];
 }
 
@@ -91,7 +91,7 @@ function only(names: string[], what: string): string {
 }
 
 /** Writes a file in one step, so that a reader never sees half of it. */
-function writeWhole(path: string, content: Buffer): void {
+function writeWhole(path: string, content: Uint8Array): void {
   const partial = `${path}.partial-${process.pid}`;
   writeFileSync(partial, content);
   renameSync(partial, path);
@@ -121,13 +121,11 @@ async function makeGuestSystem(release: DebianRelease, extra: readonly CpioEntry
   const archive = cpioArchive([
     ...(await systemEntries()),
     // The kernel opens it for PID 1 before devtmpfs is mounted.
-    { path: "dev/console", kind: "character-device", permissions: 0o600, device: { major: 5, minor: 1 } },
-    { path: "init", kind: "file", permissions: 0o755, content: guestFile("initramfs-init") },
-    { path: "modules", kind: "directory" },
-    { path: "modules/order", kind: "file", content: modules.map((module) => `${module.name}\n`).join("") },
-    ...modules.map(
-      (module): CpioEntry => ({ path: `modules/${module.name}`, kind: "file", content: module.data }),
-    ),
+    { kind: "character-device", path: "dev/console", mode: 0o600, major: 5, minor: 1 },
+    programEntry("init", guestFile("initramfs-init")),
+    directoryEntry("modules"),
+    fileEntry("modules/order", Buffer.from(modules.map(({ name }) => `${name}\n`).join(""))),
+    ...modules.map(({ name, data }) => fileEntry(`modules/${name}`, data)),
     ...extra,
   ]);
   const directory = join(buildDirectory, "guests");
@@ -160,9 +158,8 @@ export async function rootDisk(
     for (const entry of entries) {
       const path = join(staging, entry.path);
       if (entry.kind === "directory") mkdirSync(path, { recursive: true });
-      if (entry.kind === "file") writeFileSync(path, entry.content ?? "");
-      if (entry.kind === "link") symlinkSync(String(entry.content), path);
-      if (entry.permissions !== undefined) chmodSync(path, entry.permissions);
+      if (entry.kind === "file") writeFileSync(path, entry.data);
+      chmodSync(path, entry.mode);
     }
     // The initramfs lets busybox make its links; a disk may be mounted read-only and must have them.
     const applets = execFileSync(join(staging, "bin/busybox"), ["--list"], { encoding: "utf8" });
