@@ -1,5 +1,5 @@
 /** `thimble agent`: the host agent as a process. */
-import { messageOf } from "../base/errors.ts";
+import { messageOf, ThimbleError } from "../base/errors.ts";
 import { commandLine } from "../sys/exec.ts";
 import { readText, writeAll } from "../sys/fs.ts";
 import { EventLoop } from "../sys/loop.ts";
@@ -8,7 +8,6 @@ import { onUnhandledRejection } from "../sys/rejections.ts";
 import { SIGINT, SIGTERM, watchSignals } from "../sys/signals.ts";
 import { utf8Encode } from "../sys/text.ts";
 import { startAgent } from "./agent.ts";
-import { announceApi } from "./announce.ts";
 import { parseArguments } from "./command-line.ts";
 import { LinuxHostNetwork } from "./network/host-network.ts";
 import { linuxPlatform } from "./platform/linux.ts";
@@ -30,11 +29,15 @@ const describe = (error: unknown) =>
 loop.onError = (error) => log.error(`unexpected: ${describe(error)}`);
 onUnhandledRejection((error) => log.error(`unexpected: ${describe(error)}`));
 
-/** For an agent on a machine whose network is not its business. */
+/** For trying the agent on a machine whose network is not its business. */
 const noNetwork: HostNetwork = {
-  addresses: () => [{ interface: "lo", address: "127.0.0.1" }],
+  addresses: () => [],
+  onAddress: (callback) => callback("127.0.0.1"),
   createTap: () => {
-    throw new Error("this agent was started without the host's network, so VMs have none");
+    throw new ThimbleError(
+      "no_network",
+      "This agent was started without the host's network, so VMs have none.",
+    );
   },
   removeTap: () => {},
 };
@@ -49,6 +52,12 @@ function startNetwork(runPath: string): HostNetwork {
   });
 }
 
+/** The line that people read and that the rig waits for (docs/api.md). */
+function announce(address: string, port: number, token: string): void {
+  const origin = `http://${address}${port === 80 ? "" : `:${port}`}`;
+  writeAll(1, utf8Encode(`thimble: api ${origin}/api/v1 token ${token}\n`));
+}
+
 async function main(): Promise<void> {
   const args = parseArguments(commandLine());
   const network = args.network ? startNetwork(args.runPath) : noNetwork;
@@ -61,7 +70,11 @@ async function main(): Promise<void> {
     log.info("told to stop: shutting VMs down");
     void agent.stopVms(GUEST_SHUTDOWN_MS).then(() => loop.stop());
   });
-  announceApi(platform, network, agent.port, agent.token, (line) => writeAll(1, utf8Encode(`${line}\n`)));
+  const told = new Set<string>(); // a lease that is renewed brings no news
+  network.onAddress((address) => {
+    if (!told.has(address)) announce(address, agent.port, agent.token);
+    told.add(address);
+  });
 }
 
 main().catch((error: unknown) => {

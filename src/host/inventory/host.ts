@@ -1,4 +1,5 @@
 /** The host itself, from /proc. */
+import { VERSION } from "../../base/version.ts";
 
 import type { Files, Platform } from "../platform/platform.ts";
 import type { HostNetwork } from "../vms/host-network.ts";
@@ -21,9 +22,6 @@ export interface HostFacts {
   readonly accelerator: "kvm";
 }
 
-/** The release's number; the build replaces it. */
-declare const THIMBLE_VERSION: string | undefined;
-
 export function readMemory(files: Pick<Files, "readText">): MemoryFacts {
   const text = files.readText("/proc/meminfo");
   const bytes = (name: string) => Number(new RegExp(`^${name}: +(\\d+) kB`, "m").exec(text)?.[1] ?? 0) * 1024;
@@ -39,8 +37,8 @@ export function readHost(
   const { files } = platform;
   const cpuinfo = files.readText("/proc/cpuinfo");
   return {
-    name: files.readText("/proc/sys/kernel/hostname").trim(),
-    version: typeof THIMBLE_VERSION === "undefined" ? "0.1.0" : THIMBLE_VERSION,
+    name: files.readText("/proc/sys/kernel/hostname").trim().replace("(none)", "thimble"),
+    version: VERSION,
     kernel: files.readText("/proc/sys/kernel/osrelease").trim(),
     uptimeMs: Math.round(platform.uptimeMs()),
     bootMs,

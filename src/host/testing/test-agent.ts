@@ -14,7 +14,7 @@ import { nodePlatform } from "./test-platform.ts";
 /** Limits that tests can wait for. */
 export const SHORT_LIMITS: ServerLimits = {
   connectionsMax: 64,
-  idleMs: 5000,
+  idleMs: 600,
   headMs: 300,
   bodyMs: 300,
   writeMs: 500,
@@ -27,6 +27,10 @@ export class TestNetwork implements HostNetwork {
 
   addresses(): { interface: string; address: string }[] {
     return [{ interface: "vswitch0", address: "10.0.2.15" }];
+  }
+
+  onAddress(callback: (address: string) => void): void {
+    callback("10.0.2.15");
   }
 
   createTap(vmId: string, index: number): string {

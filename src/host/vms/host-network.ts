@@ -3,6 +3,8 @@
 export interface HostNetwork {
   /** The host's own addresses. */
   addresses(): readonly { readonly interface: string; readonly address: string }[];
+  /** Calls back with the host's address now, if it has one, and whenever it gets one. */
+  onAddress(callback: (address: string) => void): void;
   /** Makes a tap interface on the VMs' network and returns its name. */
   createTap(vmId: string, index: number): string | Promise<string>;
   /** Removes one; nothing happens when it is gone already. */
