@@ -43,7 +43,8 @@ start() {
 "boot":{"kernel":"$kernel","initrd":"$initramfs","commandLine":"$line"},
 "disks":$disks,"networks":$networks,"serial":{"kind":"stdio"}}
 END
-      set -- /thimble vmm --config /tmp/vm.json
+      # Thimble's one program is its /init.
+      set -- /init vmm --config /tmp/vm.json
       ;;
     *)
       bus=pci
