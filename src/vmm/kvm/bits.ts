@@ -137,15 +137,6 @@ export const Sregs = struct("kvm_sregs", ASM_KVM_H, {
   interruptBitmap: array(u64big, 4),
 });
 
-export const DeviceAttribute = struct("kvm_device_attr", KVM_H, {
-  flags: u32,
-  group: u32,
-  attr: u64,
-  addr: u64,
-});
-export const KVM_VCPU_TSC_CTRL = 0;
-export const KVM_VCPU_TSC_OFFSET = 0;
-
 /** The local APIC's registers, as KVM_GET_LAPIC gives them. */
 export const LAPIC_STATE_SIZE = 0x400;
 
@@ -165,6 +156,7 @@ export const KvmRequest = {
   irqfd: iow(KVMIO, 0x76, IrqfdArgument.size),
   createPit2: iow(KVMIO, 0x77, PitConfig.size),
   ioeventfd: iow(KVMIO, 0x79, IoeventfdArgument.size),
+  setTscKhz: io(KVMIO, 0xa2),
   run: io(KVMIO, 0x80),
   getRegs: ior(KVMIO, 0x81, Regs.size),
   setRegs: iow(KVMIO, 0x82, Regs.size),
@@ -173,7 +165,6 @@ export const KvmRequest = {
   setMsrs: iow(KVMIO, 0x89, MsrHeader.size),
   getLapic: ior(KVMIO, 0x8e, LAPIC_STATE_SIZE),
   setLapic: iow(KVMIO, 0x8f, LAPIC_STATE_SIZE),
-  setDeviceAttr: iow(KVMIO, 0xe1, DeviceAttribute.size),
   setCpuid2: iow(KVMIO, 0x90, CpuidHeader.size),
 } as const;
 

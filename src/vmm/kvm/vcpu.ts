@@ -2,15 +2,11 @@
 import { close } from "../../sys/fs.ts";
 import { ioctl, tryIoctl } from "../../sys/ioctl.ts";
 import { type Mapping, mapShared } from "../../sys/memory.ts";
-import { addressOf } from "../../sys/vector-io.ts";
 import type { BootState, SegmentState } from "../cpu/boot-state.ts";
 import type { CpuidEntry } from "../cpu/cpuid.ts";
 import {
   CpuidEntry2,
   CpuidHeader,
-  DeviceAttribute,
-  KVM_VCPU_TSC_CTRL,
-  KVM_VCPU_TSC_OFFSET,
   KvmRequest,
   MsrEntry,
   MsrHeader,
@@ -59,21 +55,6 @@ export class KvmVcpu {
       if (tryIoctl(this.fd, KvmRequest.setMsrs, argument) !== 1) refused.push(index);
     }
     return refused;
-  }
-
-  /**
-   * Lets the guest read the host's time-stamp counter as it is. KVM would make it start at zero, but an emulated host
-   * (QEMU's SVM) may leave that offset out when the guest reads the counter; its timers, set by the counter, would
-   * come late by as much. False where KVM cannot (before 5.16): then the counter starts at zero.
-   */
-  setTscOffsetZero(): boolean {
-    const offset = new Uint32Array(2);
-    const argument = DeviceAttribute.encode({
-      group: KVM_VCPU_TSC_CTRL,
-      attr: KVM_VCPU_TSC_OFFSET,
-      addr: addressOf(offset),
-    });
-    return tryIoctl(this.fd, KvmRequest.setDeviceAttr, argument) >= 0 && offset[0] === 0;
   }
 
   /** Puts the boot CPU where the guest starts. */
