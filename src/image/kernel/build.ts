@@ -46,6 +46,11 @@ export interface KernelOptions extends KernelInput {
 /** Trees of one source that are kept; each is a few hundred megabytes. */
 const TREES_KEPT = 3;
 
+/**
+ * Makes the code more regular, so that it compresses better (docs/decisions/0001-kernel-size.md). An out-of-order CPU
+ * schedules for itself.
+ */
+const COMPILER_FLAGS = "-fno-schedule-insns2 -fno-caller-saves -fno-shrink-wrap";
 const XZ = fileURLToPath(new URL("xz.sh", import.meta.url));
 const INITRAMFS_NAME = "thimble.cpio";
 /** Set by the build, not by fragments. The path is relative to the tree, so that the tree can be copied. */
@@ -74,7 +79,7 @@ async function treeNames(options: KernelInput): Promise<TreeNames> {
   const versions = await Promise.all(["gcc", "ld"].map((tool) => runTool(tool, ["--version"])));
   const family = keyOf(options.source.version, ...versions).slice(0, 8);
   const settings = [...options.settings, ...BUILD_SETTINGS].map((setting) => setting.join("=")).sort();
-  return { family, name: `${family}-${keyOf(settings.join("\n"))}` };
+  return { family, name: `${family}-${keyOf(settings.join("\n"), COMPILER_FLAGS)}` };
 }
 
 /** Names everything that decides the kernel's bytes, for skipping the step. */
@@ -137,7 +142,15 @@ async function pruneTrees(trees: string, family: string): Promise<void> {
 
 /** Arguments and environment of every make call. The same for all, or make would compile everything again. */
 async function make(tree: string, options: KernelOptions, targets: readonly string[]): Promise<void> {
-  const args = ["-C", options.source.directory, `O=${tree}`, `XZ=${XZ}`, "ARCH=x86_64", ...targets];
+  const args = [
+    "-C",
+    options.source.directory,
+    `O=${tree}`,
+    `XZ=${XZ}`,
+    `KCFLAGS=${COMPILER_FLAGS}`,
+    "ARCH=x86_64",
+    ...targets,
+  ];
   // The date is the source's own, which its archive has kept.
   const date = Math.floor((await stat(join(options.source.directory, "Makefile"))).mtimeMs / 1000);
   await runLogged("make", args, {
