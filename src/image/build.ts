@@ -1,24 +1,22 @@
 /** Builds everything: sources → kernel → runtime → initramfs → image → ROM. Steps whose inputs are unchanged are skipped. */
-import { ThimbleError } from "../base/errors.ts";
+import { createHash } from "node:crypto";
+import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cacheRoot, keyOf, withLock } from "./cache.ts";
+import { buildInitramfs } from "./initramfs.ts";
+import { buildKernel, kernelKey } from "./kernel/build.ts";
+import { kernelSettings, type ProfileName, profiles, repositoryRoot } from "./profile.ts";
+import { buildRom } from "./rom.ts";
+import { type BundleSize, buildRuntime } from "./runtime/build.ts";
+import { linuxSource, ovmfFirmware, quickjsSource } from "./sources.ts";
+import { type BuildProgress, StepRunner } from "./steps.ts";
 
-/** Which kernel fragments and which budget. */
-export type Profile = "flash";
-
-/** What a build step tells while it runs (about once a second) and when it ends. */
-export interface BuildProgress {
-  /** A few words: "Kernel", "Flash ROM". */
-  readonly step: string;
-  readonly state: "running" | "done" | "unchanged";
-  readonly elapsedMs: number;
-  /** How long the step took the last time on this machine, or a guess before that. */
-  readonly estimateMs: number;
-  /** What it is at, if there is more to say: "CC kernel/fork.o". */
-  readonly detail?: string;
-}
+export type { BuildProgress } from "./steps.ts";
 
 export interface BuildOptions {
   /** Default "flash". */
-  readonly profile?: Profile;
+  readonly profile?: ProfileName;
   readonly onProgress?: (progress: BuildProgress) => void;
   /** Default: build/ in the repository. */
   readonly outDirectory?: string;
@@ -37,10 +35,137 @@ export interface BuildResult {
   readonly romBytes: number;
   /** Bytes by which the image could still grow at the ROM's give-up level. */
   readonly romFreeBytes: number;
+  /** What the firmware gave up for the image (src/image/rom.ts). */
+  readonly romLevel: string;
+  /** The whole userland: the static `thimble` program. */
+  readonly programPath: string;
+  readonly programBytes: number;
+  readonly bundles: readonly BundleSize[];
+  readonly initramfsBytes: number;
   /** Each step's log, for error messages. */
   readonly logDirectory: string;
 }
 
-export async function buildAll(_options: BuildOptions = {}): Promise<BuildResult> {
-  throw new ThimbleError("build_not_ready", "The build is being written; only its types are final.");
+/** The parts of the result that a skipped step cannot tell again: kept in build/result.json. */
+interface Measured {
+  bundles?: readonly BundleSize[];
+  romFreeBytes?: number;
+  romLevel?: string;
+}
+
+/** A key of the build's own code: a step made by other code is not the same step. */
+async function buildCodeKey(): Promise<string> {
+  const directory = fileURLToPath(new URL(".", import.meta.url));
+  const hash = createHash("sha256");
+  for (const name of (await readdir(directory, { recursive: true })).sort()) {
+    if (!name.endsWith(".ts") || name.endsWith(".test.ts")) continue;
+    hash.update(name).update(await readFile(join(directory, name)));
+  }
+  return hash.digest("hex");
+}
+
+/** Replaces a file in one step, so that no reader (QEMU) sees half of it. */
+async function writeWhole(path: string, data: Uint8Array): Promise<void> {
+  const partial = `${path}.partial-${process.pid}`;
+  await writeFile(partial, data);
+  await rename(partial, path);
+}
+
+/**
+ * Builds what is out of date and returns where everything is. Two builds into one directory take turns.
+ * Errors name the object and the log: `build_tool_failed`, `kernel_setting_without_effect`, `bundle_failed`,
+ * `image_does_not_fit`, `apt_update_failed` and others.
+ */
+export function buildAll(options: BuildOptions = {}): Promise<BuildResult> {
+  const outDirectory = options.outDirectory ?? join(repositoryRoot, "build");
+  return withLock(`build-${keyOf(outDirectory)}`, () => buildInto(outDirectory, options));
+}
+
+async function buildInto(out: string, options: BuildOptions): Promise<BuildResult> {
+  const profile = profiles[options.profile ?? "flash"];
+  const logDirectory = join(out, "log");
+  await mkdir(logDirectory, { recursive: true });
+  const steps = new StepRunner(out, options.onProgress ?? (() => {}));
+  const codeKey = await buildCodeKey();
+  const settings = await kernelSettings(profile);
+
+  const sources = await steps.always({ name: "Sources", guessMs: 60_000 }, async (detail) => {
+    detail("QuickJS");
+    const quickjs = await quickjsSource();
+    detail("OVMF");
+    const ovmf = await ovmfFirmware("trixie");
+    detail("Linux");
+    return { quickjs, ovmf, linux: await linuxSource() };
+  });
+
+  const measuredFile = join(out, "measured.json");
+  const measured = JSON.parse(await readFile(measuredFile, "utf8").catch(() => "{}")) as Measured;
+  const remember = async (more: Measured): Promise<void> => {
+    Object.assign(measured, more);
+    await writeWhole(measuredFile, Buffer.from(`${JSON.stringify(measured, null, 2)}\n`));
+  };
+
+  // The bundles' inputs are known only after bundling, and compiling them again takes about a second.
+  const { path: programPath } = await steps.always({ name: "Runtime", guessMs: 25_000 }, async () => {
+    const built = await buildRuntime({
+      quickjsSourceDir: sources.quickjs.directory,
+      cacheDir: cacheRoot(),
+      outDir: join(out, "runtime"),
+      bundles: profile.roles,
+    });
+    await remember({ bundles: built.bundles });
+    return built;
+  });
+  const program = await readFile(programPath);
+  const initramfs = buildInitramfs(program);
+
+  const imagePath = join(out, "thimble.efi");
+  const kernel = {
+    source: sources.linux,
+    settings,
+    initramfs,
+    outPath: imagePath,
+    logFile: join(logDirectory, "kernel.log"),
+  };
+  const imageKey = keyOf(codeKey, await kernelKey(kernel), initramfs);
+  await steps.whenChanged(
+    { name: "Kernel and image", guessMs: 6 * 60_000, key: imageKey, products: [imagePath] },
+    async (detail) => buildKernel({ ...kernel, onDetail: detail }),
+  );
+  const image = await readFile(imagePath);
+
+  const romCodePath = join(out, "rom-code.fd");
+  const romVarsPath = join(out, "rom-vars.fd");
+  const [ovmfCode, ovmfVars] = await Promise.all([
+    readFile(sources.ovmf.codePath),
+    readFile(sources.ovmf.varsPath),
+  ]);
+  await steps.whenChanged(
+    {
+      name: "Flash ROM",
+      guessMs: 15_000,
+      key: keyOf(codeKey, ovmfCode, ovmfVars, image),
+      products: [romCodePath, romVarsPath, measuredFile],
+    },
+    async () => {
+      const rom = buildRom({ ovmfCode, ovmfVars, image });
+      await writeWhole(romCodePath, rom.code);
+      await writeWhole(romVarsPath, rom.vars);
+      await remember({ romFreeBytes: rom.freeBytes, romLevel: rom.level.name });
+    },
+  );
+  return {
+    imagePath,
+    imageBytes: image.length,
+    romCodePath,
+    romVarsPath,
+    romBytes: ovmfCode.length + ovmfVars.length,
+    romFreeBytes: measured.romFreeBytes ?? 0,
+    romLevel: measured.romLevel ?? "",
+    programPath,
+    programBytes: program.length,
+    bundles: measured.bundles ?? [],
+    initramfsBytes: initramfs.length,
+    logDirectory,
+  };
 }

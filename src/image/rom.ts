@@ -40,7 +40,7 @@ export const giveUpLevels: readonly GiveUpLevel[] = [
     name: "setup",
     loses: "the setup menus, RAM disks, EFI byte code and UDF",
     modules: [
-      ...["UiApp", "SetupBrowser", "DisplayEngine", "SecureBootConfigDxe", "RamDiskDxe", "EbcDxe", "UdfDxe"],
+      ...["UiApp", "SetupBrowser", "DisplayEngine", "RamDiskDxe", "EbcDxe", "UdfDxe"],
       ...["DriverHealthManagerDxe", "Tcg2ConfigDxe"],
     ],
   },

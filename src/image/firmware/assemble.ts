@@ -5,6 +5,7 @@
 import { ThimbleError } from "../../base/errors.ts";
 import {
   alignUp,
+  concatBytes,
   FILE_ALIGNMENT_BYTES,
   FILE_ATTRIBUTE_CHECKSUM,
   FILE_ATTRIBUTE_LARGE,
@@ -24,9 +25,7 @@ import type { FirmwareFile, FirmwareImage, Section, Volume } from "./tree.ts";
 
 /** The bytes of a flash image. Errors: `volume_full`. */
 export function assembleImage(image: FirmwareImage): Uint8Array {
-  return Buffer.concat(
-    image.parts.map((part) => (part.kind === "opaque" ? part.data : assembleVolume(part))),
-  );
+  return concatBytes(image.parts.map((part) => (part.kind === "opaque" ? part.data : assembleVolume(part))));
 }
 
 /** Bytes that the files of a volume, placed one after another, leave free. Negative: so much too little. */
@@ -95,7 +94,7 @@ export function assembleSections(sections: readonly Section[]): Uint8Array {
     pieces.push(new Uint8Array(padding), bytes);
     length += padding + bytes.length;
   }
-  return Buffer.concat(pieces);
+  return concatBytes(pieces);
 }
 
 function assembleSection(section: Section): Uint8Array {
@@ -122,7 +121,7 @@ function sectionBody(section: Section): Uint8Array {
     case "lzma": {
       const { attributes } = section;
       const compressed = section.compressed ?? lzmaEncode(assembleSections(section.children));
-      return Buffer.concat([guidedSection.encode({ definition: SECTION_LZMA, attributes }), compressed]);
+      return concatBytes([guidedSection.encode({ definition: SECTION_LZMA, attributes }), compressed]);
     }
   }
 }

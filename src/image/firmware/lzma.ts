@@ -27,7 +27,7 @@ function runXz(args: readonly string[], input: Uint8Array, what: string): Uint8A
   if (result.status !== 0) {
     throw new ThimbleError("bad_lzma_data", `${what}: xz says: ${result.stderr.toString().trim()}.`);
   }
-  return result.stdout;
+  return new Uint8Array(result.stdout);
 }
 
 /** Unpacks a section's data. Errors: `bad_lzma_data`, `xz_failed`. */

@@ -56,7 +56,8 @@ function isVolumeAt(data: Uint8Array, at: number): boolean {
 }
 
 /** Reads a flash image. Errors: `bad_firmware_volume`, `bad_lzma_data`. */
-export function parseImage(data: Uint8Array): FirmwareImage {
+export function parseImage(source: Uint8Array): FirmwareImage {
+  const data = new Uint8Array(source); // the tree's own: nodes are views of it
   const parts: (Volume | Opaque)[] = [];
   let opaqueFrom = 0;
   let at = 0;
@@ -65,13 +66,13 @@ export function parseImage(data: Uint8Array): FirmwareImage {
       at += VOLUME_SEARCH_STEP_BYTES;
       continue;
     }
-    if (at > opaqueFrom) parts.push({ kind: "opaque", data: data.slice(opaqueFrom, at) });
+    if (at > opaqueFrom) parts.push({ kind: "opaque", data: data.subarray(opaqueFrom, at) });
     const volume = parseVolume(data.subarray(at), `The volume at ${hex(at)}`, 0);
     parts.push(volume);
     at += volume.sizeBytes;
     opaqueFrom = at;
   }
-  if (opaqueFrom < data.length) parts.push({ kind: "opaque", data: data.slice(opaqueFrom) });
+  if (opaqueFrom < data.length) parts.push({ kind: "opaque", data: data.subarray(opaqueFrom) });
   return { parts };
 }
 
@@ -92,7 +93,7 @@ function parseVolume(data: Uint8Array, where: string, depth: number): Volume {
   const volume = data.subarray(0, header.fvLength);
   if (header.fileSystemGuid !== FILE_SYSTEM_FFS2 && header.fileSystemGuid !== FILE_SYSTEM_FFS3) {
     // Not a file system, such as the NVRAM: its header, and all of the rest untouched.
-    const prologue = volume.slice();
+    const prologue = volume;
     return {
       kind: "volume",
       prologue,
@@ -104,7 +105,7 @@ function parseVolume(data: Uint8Array, where: string, depth: number): Volume {
   const firstFileAt = prologueEnd(volume, header, where);
   return {
     kind: "volume",
-    prologue: volume.slice(0, firstFileAt),
+    prologue: volume.subarray(0, firstFileAt),
     sizeBytes: volume.length,
     fileSystem: header.fileSystemGuid,
     files: parseFiles(volume, firstFileAt, where, depth),
@@ -164,7 +165,7 @@ function parseFile(
   const expected =
     (header.attributes & FILE_ATTRIBUTE_CHECKSUM) === 0 ? FILE_FIXED_CHECKSUM : -sum8(body) & 0xff;
   if (header.fileChecksum !== expected) throw bad(`${where} has a wrong file checksum.`);
-  const content = holdsSections(header.type) ? parseSections(body, where, depth) : body.slice();
+  const content = holdsSections(header.type) ? parseSections(body, where, depth) : body;
   const { name, type, attributes, state } = header;
   return { file: { name, type, attributes, state, content }, sizeBytes };
 }
@@ -223,7 +224,7 @@ function parseSection(
         throw bad(`${where} has its data at ${hex(guided.dataOffset)}.`);
       }
       if (depth >= NESTING_MAX) throw bad(`${where} is nested more than ${NESTING_MAX} deep.`);
-      const compressed = body.slice(guidedSection.size);
+      const compressed = body.subarray(guidedSection.size);
       const children = parseSections(lzmaDecode(compressed), `${where}, unpacked`, depth + 1);
       return {
         section: { ...base, kind: "lzma", attributes: guided.attributes, children, compressed },
@@ -231,5 +232,5 @@ function parseSection(
       };
     }
   }
-  return { section: { ...base, kind: "leaf", data: body.slice() }, sizeBytes };
+  return { section: { ...base, kind: "leaf", data: body }, sizeBytes };
 }

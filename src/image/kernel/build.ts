@@ -19,7 +19,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheRoot, keyOf, withLock } from "../cache.ts";
 import { runLogged } from "../logged-process.ts";
@@ -100,6 +100,8 @@ export async function buildKernel(options: KernelOptions): Promise<void> {
   await mkdir(trees, { recursive: true });
   await withLock(`kernel-${names.family}`, async () => {
     const tree = join(trees, names.name);
+    await mkdir(dirname(options.logFile), { recursive: true });
+    await writeFile(options.logFile, "");
     if (!existsSync(tree)) await startTree(trees, names);
     await configureTree(tree, options);
     await linkTree(tree, options);
@@ -109,13 +111,12 @@ export async function buildKernel(options: KernelOptions): Promise<void> {
   });
 }
 
-/** The complete trees of a family, the one used last first. */
-async function completeTrees(trees: string, family: string): Promise<string[]> {
+/** The trees of a family, the one used last first. */
+async function treesOf(trees: string, family: string): Promise<string[]> {
   const found: { path: string; usedAt: number }[] = [];
   for (const name of await readdir(trees)) {
     const path = join(trees, name);
-    if (!name.startsWith(`${family}-`) || !existsSync(join(path, COMPILED_MARK))) continue;
-    found.push({ path, usedAt: (await stat(path)).mtimeMs });
+    if (name.startsWith(`${family}-`)) found.push({ path, usedAt: (await stat(path)).mtimeMs });
   }
   return found.sort((a, b) => b.usedAt - a.usedAt).map((tree) => tree.path);
 }
@@ -123,7 +124,7 @@ async function completeTrees(trees: string, family: string): Promise<string[]> {
 async function startTree(trees: string, { family, name }: TreeNames): Promise<void> {
   const partial = join(trees, `partial-${name}`);
   await rm(partial, { recursive: true, force: true });
-  const [newest] = await completeTrees(trees, family);
+  const newest = (await treesOf(trees, family)).find((path) => existsSync(join(path, COMPILED_MARK)));
   if (newest === undefined) {
     await mkdir(partial);
   } else {
@@ -135,7 +136,7 @@ async function startTree(trees: string, { family, name }: TreeNames): Promise<vo
 }
 
 async function pruneTrees(trees: string, family: string): Promise<void> {
-  for (const path of (await completeTrees(trees, family)).slice(TREES_KEPT)) {
+  for (const path of (await treesOf(trees, family)).slice(TREES_KEPT)) {
     await rm(path, { recursive: true, force: true });
   }
 }
