@@ -37,14 +37,46 @@ function writeU64(view: DataView, at: number, value: number, little: boolean): v
   view.setUint32(little ? at + 4 : at, high >>> 0, little);
 }
 
-export const u8 = scalar(1, (v, at) => v.getUint8(at), (v, at, x) => v.setUint8(at, x));
-export const u16 = scalar(2, (v, at) => v.getUint16(at, true), (v, at, x) => v.setUint16(at, x, true));
-export const u32 = scalar(4, (v, at) => v.getUint32(at, true), (v, at, x) => v.setUint32(at, x, true));
-export const i32 = scalar(4, (v, at) => v.getInt32(at, true), (v, at, x) => v.setInt32(at, x, true));
-export const u64 = scalar(8, (v, at) => readU64(v, at, true), (v, at, x) => writeU64(v, at, x, true));
-export const be16 = scalar(2, (v, at) => v.getUint16(at, false), (v, at, x) => v.setUint16(at, x, false));
-export const be32 = scalar(4, (v, at) => v.getUint32(at, false), (v, at, x) => v.setUint32(at, x, false));
-export const be64 = scalar(8, (v, at) => readU64(v, at, false), (v, at, x) => writeU64(v, at, x, false));
+export const u8 = scalar(
+  1,
+  (v, at) => v.getUint8(at),
+  (v, at, x) => v.setUint8(at, x),
+);
+export const u16 = scalar(
+  2,
+  (v, at) => v.getUint16(at, true),
+  (v, at, x) => v.setUint16(at, x, true),
+);
+export const u32 = scalar(
+  4,
+  (v, at) => v.getUint32(at, true),
+  (v, at, x) => v.setUint32(at, x, true),
+);
+export const i32 = scalar(
+  4,
+  (v, at) => v.getInt32(at, true),
+  (v, at, x) => v.setInt32(at, x, true),
+);
+export const u64 = scalar(
+  8,
+  (v, at) => readU64(v, at, true),
+  (v, at, x) => writeU64(v, at, x, true),
+);
+export const be16 = scalar(
+  2,
+  (v, at) => v.getUint16(at, false),
+  (v, at, x) => v.setUint16(at, x, false),
+);
+export const be32 = scalar(
+  4,
+  (v, at) => v.getUint32(at, false),
+  (v, at, x) => v.setUint32(at, x, false),
+);
+export const be64 = scalar(
+  8,
+  (v, at) => readU64(v, at, false),
+  (v, at, x) => writeU64(v, at, x, false),
+);
 
 /** A 64-bit field with all its bits, for MSRs and the like. */
 export const u64big: FieldType<bigint> = {
@@ -63,7 +95,8 @@ export function bytes(length: number): FieldType<Uint8Array> {
     zero: new Uint8Array(0),
     read: (v, at) => new Uint8Array(v.buffer.slice(v.byteOffset + at, v.byteOffset + at + length)),
     write: (v, at, value) => {
-      if (value.length > length) throw new RangeError(`${value.length} bytes do not fit a field of ${length}`);
+      if (value.length > length)
+        throw new RangeError(`${value.length} bytes do not fit a field of ${length}`);
       const target = new Uint8Array(v.buffer, v.byteOffset + at, length);
       target.fill(0);
       target.set(value);

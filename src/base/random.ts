@@ -33,6 +33,6 @@ export class SeededRandom {
 
 /** The seed for a test run: `THIMBLE_SEED` to repeat one, otherwise new each time. Tests print it on failure. */
 export function testSeed(): number {
-  const given = typeof process === "undefined" ? undefined : process.env["THIMBLE_SEED"];
+  const given = typeof process === "undefined" ? undefined : process.env.THIMBLE_SEED;
   return given === undefined ? (Date.now() ^ Math.floor(Math.random() * 2 ** 32)) >>> 0 : Number(given) >>> 0;
 }

@@ -7,7 +7,7 @@ import { cached, cacheRoot, keyOf, withLock } from "./cache.ts";
 
 const root = mkdtempSync(join(tmpdir(), "thimble-cache-"));
 before(() => {
-  process.env["THIMBLE_CACHE"] = root;
+  process.env.THIMBLE_CACHE = root;
 });
 after(() => rmSync(root, { recursive: true }));
 

@@ -14,9 +14,9 @@ import { ThimbleError } from "../base/errors.ts";
 
 /** Where the cache is: THIMBLE_CACHE, or `thimble` in the user's cache directory. */
 export function cacheRoot(): string {
-  const given = process.env["THIMBLE_CACHE"];
+  const given = process.env.THIMBLE_CACHE;
   if (given) return given;
-  return join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "thimble");
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "thimble");
 }
 
 /** A short key of everything that went in. */

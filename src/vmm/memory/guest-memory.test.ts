@@ -5,7 +5,10 @@ import { GuestMemory, layoutRam, type MemoryRegion } from "./guest-memory.ts";
 
 /** Like the real thing but with small buffers where the test touches memory: windows of 5 GiB do not fit a test. */
 function sparse(sizeBytes: number): GuestMemory {
-  const regions: MemoryRegion[] = layoutRam(sizeBytes).map((r) => ({ ...r, host: hostVirtual(0x1000 + r.fileOffset) }));
+  const regions: MemoryRegion[] = layoutRam(sizeBytes).map((r) => ({
+    ...r,
+    host: hostVirtual(0x1000 + r.fileOffset),
+  }));
   return new GuestMemory(regions, (_r, _o, size) => new ArrayBuffer(size));
 }
 

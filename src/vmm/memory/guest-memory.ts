@@ -6,7 +6,13 @@
  * [n GiB, (n + 1) GiB), or as much of it as is RAM. Hot paths fetch the typed array of a window once and index it;
  * whatever may cross a window goes through `split`, `read` and `write`.
  */
-import { GiB, type GuestPhysical, guestPhysical, type HostVirtual, hostVirtual } from "../../base/addresses.ts";
+import {
+  GiB,
+  type GuestPhysical,
+  guestPhysical,
+  type HostVirtual,
+  hostVirtual,
+} from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import type { SegmentList } from "../contract.ts";
 
@@ -26,7 +32,9 @@ export interface MemoryRegion {
 }
 
 /** Splits `sizeBytes` of RAM around the PCI hole. */
-export function layoutRam(sizeBytes: number): { start: GuestPhysical; sizeBytes: number; fileOffset: number }[] {
+export function layoutRam(
+  sizeBytes: number,
+): { start: GuestPhysical; sizeBytes: number; fileOffset: number }[] {
   const low = Math.min(sizeBytes, PCI_HOLE_START);
   const regions = [{ start: guestPhysical(0), sizeBytes: low, fileOffset: 0 }];
   if (sizeBytes > low) {
@@ -91,7 +99,11 @@ export class GuestMemory {
   }
 
   /** Calls back with each piece of [address, address + length) that lies in one window; false when not all is RAM. */
-  split(address: number, length: number, piece: (bytes: Uint8Array<ArrayBuffer>, done: number) => void): boolean {
+  split(
+    address: number,
+    length: number,
+    piece: (bytes: Uint8Array<ArrayBuffer>, done: number) => void,
+  ): boolean {
     if (!this.contains(address, length)) return false;
     for (let done = 0; done < length; ) {
       const offset = (address + done) % WINDOW_SIZE;
@@ -111,7 +123,9 @@ export class GuestMemory {
 
   /** Copies into guest memory. Throws when the range is not RAM. */
   write(address: number, data: Uint8Array): void {
-    const ok = this.split(address, data.length, (bytes, done) => bytes.set(data.subarray(done, done + bytes.length)));
+    const ok = this.split(address, data.length, (bytes, done) =>
+      bytes.set(data.subarray(done, done + bytes.length)),
+    );
     if (!ok) throw notRam(address, data.length);
   }
 
@@ -132,5 +146,8 @@ export function createSegmentList(capacity: number): SegmentList {
 }
 
 function notRam(address: number, length: number): ThimbleError {
-  return new ThimbleError("not_ram", `${length} bytes at guest-physical 0x${address.toString(16)} are not RAM`);
+  return new ThimbleError(
+    "not_ram",
+    `${length} bytes at guest-physical 0x${address.toString(16)} are not RAM`,
+  );
 }
