@@ -36,8 +36,8 @@ export interface ServerOptions {
   readonly withSecondSerial?: boolean;
 }
 
-/** The line by which the host gives its API address and token (docs/api.md). */
-const apiLine = /thimble: api (http:\/\/\S+) token ([0-9a-f]+)/;
+/** The line by which the host gives its API address and token (docs/api.md), up to its end: it may come in pieces. */
+const apiLine = /thimble: api (http:\/\/\S+) token ([0-9a-f]+)\r?\n/;
 
 /** The kernel's own word that nothing more will come. */
 const kernelPanic = /Kernel panic - not syncing[^\r\n]*/;

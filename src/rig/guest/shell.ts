@@ -10,7 +10,7 @@ import { ThimbleError } from "../../base/errors.ts";
 import type { FeedMatch, TextFeed } from "../text-feed.ts";
 
 /** What a guest prints when its user space is up; then its uptime in seconds. */
-export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)/;
+export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)\r?\n/;
 
 /** Where a shell lives: something to type into and something to read. */
 export interface ShellTerminal {
