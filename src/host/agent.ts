@@ -11,6 +11,7 @@ import type { Platform } from "./platform/platform.ts";
 import { HostPower } from "./power/host-power.ts";
 import { ImageStore } from "./storage/images.ts";
 import { TaskList } from "./tasks/tasks.ts";
+import { promisedBytes } from "./vms/admission.ts";
 import type { HostNetwork } from "./vms/host-network.ts";
 import { VmManager } from "./vms/manager.ts";
 import { VmStore } from "./vms/store.ts";
@@ -53,8 +54,12 @@ export async function startAgent(
   const availableMemory = () => readMemory(files).availableBytes;
   const tasks = new TaskList(platform);
   const events = new EventLog(platform);
-  const images = new ImageStore(platform, `${options.datastore}/images`, availableMemory);
-  const vms = new VmManager(
+  const images = new ImageStore(
+    platform,
+    `${options.datastore}/images`,
+    () => availableMemory() - promisedBytes(vms.running()),
+  );
+  const vms: VmManager = new VmManager(
     {
       platform,
       tasks,

@@ -199,6 +199,16 @@ describe("the API", () => {
     await api.deleteVm(vm.id);
   });
 
+  test("a console that takes no more clients is closed, not tried for ever", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({ refuseConsole: true }));
+    await api.act(vm.id, "start");
+    await (await api.console(vm.id)).closed;
+    assert.equal((await api.vm(vm.id)).state, "running");
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
+  });
+
   test("tasks and events can be waited for", async () => {
     const { api } = host;
     const before = performance.now();

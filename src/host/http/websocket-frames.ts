@@ -18,7 +18,7 @@ export const CloseCode = {
   NoStatus: 1005,
   BadData: 1007,
   TooBig: 1009,
-  ServerError: 1011,
+  TryAgainLater: 1013,
 } as const;
 
 const FIN = 0x80;

@@ -34,7 +34,7 @@ export class ImageStore {
   readonly #directory: string;
   readonly #availableMemory: () => number;
 
-  /** `availableMemory` gives the bytes of memory that the host can still hand out. */
+  /** `availableMemory` gives the bytes of memory that are not in use and not promised to running guests. */
   constructor(
     platform: Pick<Platform, "files" | "randomHex">,
     directory: string,

@@ -21,23 +21,25 @@ export interface Task {
 /** Tasks kept after their end; the oldest are forgotten first. */
 const ENDED_TASKS_MAX = 200;
 
+type TaskPlatform = Pick<Platform, "after" | "wallMs" | "log" | "randomHex">;
+
 interface Entry {
   task: Task;
   readonly ended: Promise<void>;
 }
 
 export class TaskList {
-  readonly #platform: Pick<Platform, "after" | "wallMs" | "log">;
+  readonly #platform: TaskPlatform;
   readonly #entries = new Map<string, Entry>();
-  #lastId = 0;
 
-  constructor(platform: Pick<Platform, "after" | "wallMs" | "log">) {
+  constructor(platform: TaskPlatform) {
     this.#platform = platform;
   }
 
   /** Runs `work` as a task: it succeeds when the promise resolves, and fails with the error it rejects with. */
   start(kind: string, object: ObjectReference, work: () => Promise<void>): Task {
-    const id = `task-${++this.#lastId}`;
+    // Not counted: a client that waits over a restart of the agent must not find another task under its id.
+    const id = `task-${this.#platform.randomHex(6)}`;
     const task: Task = { id, kind, object, state: "running", startedAt: timestamp(this.#platform) };
     const ended = work().then(
       () => this.#end(id, { state: "succeeded" }),

@@ -15,6 +15,8 @@ export interface Behaviour {
   readonly ignoreStop?: boolean;
   /** Never says that the guest runs. */
   readonly neverRuns?: boolean;
+  /** Takes no clients at the serial port. */
+  readonly refuseConsole?: boolean;
 }
 
 const config = JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) as VmmConfig;
@@ -71,6 +73,10 @@ createServer((socket) => {
 }).listen(config.controlSocket);
 
 createServer((socket) => {
+  if (behaviour.refuseConsole) {
+    socket.destroy();
+    return;
+  }
   serials.add(socket);
   socket.on("close", () => serials.delete(socket));
   socket.on("error", () => {});

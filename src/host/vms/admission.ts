@@ -16,10 +16,14 @@ export interface RunningVm {
   readonly guestResidentBytes: number;
 }
 
+/** Memory that running guests may still touch. */
+export function promisedBytes(running: readonly RunningVm[]): number {
+  return running.reduce((sum, vm) => sum + Math.max(0, vm.spec.memoryBytes - vm.guestResidentBytes), 0);
+}
+
 /** Throws RequestError (409) when memory that is available and not promised to others does not suffice. */
 export function checkMemory(spec: VmSpec, availableBytes: number, running: readonly RunningVm[]): void {
-  let free = availableBytes - HOST_RESERVE_BYTES;
-  for (const vm of running) free -= Math.max(0, vm.spec.memoryBytes - vm.guestResidentBytes);
+  const free = availableBytes - HOST_RESERVE_BYTES - promisedBytes(running);
   const needed = spec.memoryBytes + VMM_OVERHEAD_BYTES;
   if (needed <= free) return;
   throw new RequestError(

@@ -10,6 +10,8 @@ import { type Connection, type Platform, sleep } from "../platform/platform.ts";
 /** How long a VMM may take to listen again after a reset, tried in steps. */
 const RECONNECT_STEPS = 40;
 const RECONNECT_STEP_MS = 50;
+/** Connections in a row on which not a byte came: the VMM takes no more clients. A guest that prints nothing counts once. */
+const REFUSALS_MAX = 10;
 
 /** Relays until either side has ended. `socketPath` throws when the VM is off. */
 export async function relayConsole(
@@ -27,12 +29,18 @@ export async function relayConsole(
     state.over = true;
     state.serial?.close();
   })();
-  while (state.serial !== null) {
-    await copyOutput(state.serial, socket);
+  let refusals = 0;
+  while (state.serial !== null && refusals < REFUSALS_MAX) {
+    refusals = (await copyOutput(state.serial, socket)) ? 0 : refusals + 1;
     state.serial.close();
-    state.serial = state.over ? null : await connect(platform, socketPath, () => state.over);
+    state.serial = null;
+    if (state.over) break;
+    await sleep(platform, RECONNECT_STEP_MS);
+    state.serial = await connect(platform, socketPath, () => state.over);
   }
-  await socket.close(CloseCode.Normal, "the VM is off");
+  state.serial?.close();
+  if (refusals < REFUSALS_MAX) await socket.close(CloseCode.Normal, "the VM is off");
+  else await socket.close(CloseCode.TryAgainLater, "the console has too many clients");
   await fromClient;
 }
 
@@ -59,12 +67,16 @@ async function connect(
   return null;
 }
 
-/** Until the VMM closes the connection, or someone does. */
-async function copyOutput(serial: Connection, socket: WebSocketConnection): Promise<void> {
+/** Until the VMM closes the connection, or someone does. Says whether anything came. */
+async function copyOutput(serial: Connection, socket: WebSocketConnection): Promise<boolean> {
+  let any = false;
   try {
-    for (let bytes = await serial.read(); bytes !== null; bytes = await serial.read())
+    for (let bytes = await serial.read(); bytes !== null; bytes = await serial.read()) {
+      any = true;
       await socket.send(bytes);
+    }
   } catch {
     // Broken: as good as closed.
   }
+  return any;
 }
