@@ -32,7 +32,7 @@ function output(script: string, more: Partial<Parameters<typeof spawn>[0]> = {})
 test("exit status and signal are told apart", async (loop) => {
   equal(await exitOf(loop, shell("exit 3")), { exitCode: 3 });
   equal(await exitOf(loop, shell("kill -9 $$")), { signal: 9 });
-  const child = shell("sleep 100");
+  const child = spawn({ path: "/bin/sleep", argv: ["sleep", "100"] });
   equal(waitProcess(child.pidfd), null);
   ok(killPidfd(child.pidfd, 15), "kill failed");
   equal(await exitOf(loop, child), { signal: 15 });
