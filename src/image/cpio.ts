@@ -28,6 +28,12 @@ const cpioHeader = packed("cpio newc header", "Linux, early-userspace/buffer-for
   check: hex8,
 });
 
+/** What a record that says nothing about them has: zeros in digits, not zero bytes. */
+const NO_FIELDS = {
+  ...{ inode: 0, mode: 0, uid: 0, gid: 0, links: 0, mtime: 0, deviceMajor: 0, deviceMinor: 0 },
+  ...{ specialMajor: 0, specialMinor: 0, check: 0 },
+};
+
 const MAGIC = "070701";
 /** Names and contents are padded to multiples of this. */
 const ALIGNMENT_BYTES = 4;
@@ -51,7 +57,7 @@ function record(name: string, fields: Parameters<typeof cpioHeader.encode>[0], d
   const nameData = Buffer.from(`${name}\0`);
   const dataAt = Math.ceil((cpioHeader.size + nameData.length) / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
   const out = new Uint8Array(dataAt + Math.ceil(data.length / ALIGNMENT_BYTES) * ALIGNMENT_BYTES);
-  const complete = { ...cpioHeader.zero, ...fields };
+  const complete = { ...NO_FIELDS, ...fields };
   cpioHeader.patch(out, 0, { ...complete, magic: MAGIC, fileBytes: data.length, nameBytes: nameData.length });
   out.set(nameData, cpioHeader.size);
   out.set(data, dataAt);
