@@ -91,6 +91,8 @@ export type BlockCompletion = (result: number) => void;
 /**
  * Where a block device keeps its data. Requests name byte offsets inside the disk and lists of segments whose total
  * is the transfer size; the device has checked bounds and alignment. Each call completes exactly once, now or later.
+ * A list is the device's and changes once the call has returned, or, where the backend gives the runtime lock back
+ * meanwhile, even before: the backend takes what it needs of it first.
  */
 export interface BlockBackend {
   readonly sizeBytes: number;
