@@ -10,34 +10,38 @@ import { equal, ok, runTests, test } from "./harness.ts";
 test("timers fire in the order they are due, never early", async (loop) => {
   const order: string[] = [];
   const startMs = monotonicMs();
-  loop.after(20, () => order.push("c"));
+  loop.after(200, () => order.push("c"));
   loop.after(10, () => order.push("a"));
   loop.after(10, () => order.push("b"));
-  const cancel = loop.after(15, () => order.push("never"));
+  const cancel = loop.after(100, () => order.push("never"));
   cancel();
-  await loop.sleep(25);
-  ok(monotonicMs() - startMs >= 25, "slept too short");
+  await loop.sleep(250);
+  ok(monotonicMs() - startMs >= 250, "slept too short");
   equal(order, ["a", "b", "c"]);
 });
 
 test("a timer may add one that is due earlier than the next", async (loop) => {
   const order: number[] = [];
-  loop.after(30, () => order.push(30));
+  loop.after(300, () => order.push(300));
   loop.after(5, () => {
     order.push(5);
     loop.after(5, () => order.push(10));
   });
-  await loop.sleep(40);
-  equal(order, [5, 10, 30]);
+  await loop.sleep(350);
+  equal(order, [5, 10, 300]);
 });
 
 test("every repeats until it is cancelled, also from inside", async (loop) => {
   let count = 0;
-  const cancel = loop.every(5, () => {
-    count++;
-    if (count === 3) cancel();
+  await new Promise<void>((resolve) => {
+    const cancel = loop.every(5, () => {
+      count++;
+      if (count < 3) return;
+      cancel();
+      resolve();
+    });
   });
-  await loop.sleep(60);
+  await loop.sleep(30);
   equal(count, 3);
 });
 
