@@ -3,14 +3,14 @@
  */
 import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildRuntime } from "../../src/image/runtime/build.ts";
+import { developmentEngine } from "../../src/image/runtime/development.ts";
 
 const STARTS = 200;
-const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
-const quickjsSourceDir = process.env.THIMBLE_QUICKJS ?? join(cacheDir, "work/quickjs-2025.04.26");
+const engine = await developmentEngine();
 const outDir = await mkdtemp(join(tmpdir(), "thimble-bench-"));
 
 try {
@@ -20,7 +20,7 @@ try {
   const table: Record<string, Record<string, number>> = {};
   for (const optimize of ["-Os", "-O2"]) {
     const bundles = { calls, empty };
-    const { path, sizeBytes } = await buildRuntime({ quickjsSourceDir, cacheDir, outDir, bundles, optimize });
+    const { path, sizeBytes } = await buildRuntime({ ...engine, outDir, bundles, optimize });
     const rows: Record<string, number> = { "executable, bytes": sizeBytes };
     rows["executable after xz -9e, bytes"] = execFileSync("xz", ["-9e", "--check=none", "-c", path]).length;
     const start = performance.now();

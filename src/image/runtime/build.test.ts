@@ -1,25 +1,25 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { ThimbleError } from "../../base/errors.ts";
 import { buildRuntime } from "./build.ts";
+import { developmentEngine } from "./development.ts";
+import type { EngineOptions } from "./engine.ts";
 
-const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
-const quickjsSourceDir = process.env.THIMBLE_QUICKJS ?? join(cacheDir, "work/quickjs-2025.04.26");
+let engine: EngineOptions;
 let dir = "";
 
 before(async () => {
-  assert.ok(existsSync(join(quickjsSourceDir, "quickjs.c")), `no QuickJS source in ${quickjsSourceDir}`);
+  engine = await developmentEngine();
   dir = await mkdtemp(join(tmpdir(), "thimble-build-"));
 });
 after(() => rm(dir, { recursive: true, force: true }));
 
 function build(name: string, bundles: Record<string, string>) {
-  return buildRuntime({ quickjsSourceDir, cacheDir, outDir: join(dir, name), bundles });
+  return buildRuntime({ ...engine, outDir: join(dir, name), bundles });
 }
 
 async function script(name: string, text: string): Promise<string> {
@@ -51,7 +51,7 @@ test("the same inputs give the same bytes, wherever they are built", async () =>
   const second = await build("same-2/deeper", { same: entry });
   assert.deepEqual(await readFile(first.path), await readFile(second.path));
   const text = (await readFile(first.path)).toString("latin1");
-  for (const trace of [dir, quickjsSourceDir, homedir(), "/work/"]) {
+  for (const trace of [dir, engine.quickjsSourceDir, homedir(), "/work/"]) {
     assert.ok(!text.includes(trace), `the executable mentions ${trace}`);
   }
 });

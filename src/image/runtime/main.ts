@@ -3,23 +3,17 @@
  *   node --import tsx src/image/runtime/main.ts --entry ROLE=FILE.ts … --out DIR
  *        [--quickjs DIR] [--cache DIR] [--debug] [--modules] [--optimize -O2] [--flag=-DWITH_PROXY …]
  */
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "../../base/errors.ts";
 import { buildRuntime } from "./build.ts";
-
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
+import { developmentEngine } from "./development.ts";
 
 const { values } = parseArgs({
   options: {
     entry: { type: "string", multiple: true, default: [] },
     out: { type: "string" },
-    quickjs: {
-      type: "string",
-      default: process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26"),
-    },
-    cache: { type: "string", default: cache },
+    quickjs: { type: "string" },
+    cache: { type: "string" },
     modules: { type: "boolean", default: false },
     debug: { type: "boolean", default: false },
     optimize: { type: "string", default: "-Os" },
@@ -39,9 +33,11 @@ if (values.out === undefined || Object.keys(bundles).length === 0) {
   process.exit(64);
 }
 try {
+  if (values.quickjs !== undefined) process.env.THIMBLE_QUICKJS = values.quickjs;
+  const engine = await developmentEngine();
   const runtime = await buildRuntime({
-    quickjsSourceDir: values.quickjs,
-    cacheDir: values.cache,
+    ...engine,
+    cacheDir: values.cache ?? engine.cacheDir,
     outDir: values.out,
     optimize: values.optimize,
     extraFlags: values.flag,

@@ -1,37 +1,30 @@
 /**
  * Builds the runtime with the *.native.ts files of this folder as its bundles and runs them on this machine: they test
- * what only exists in the real runtime. Needs musl-gcc and the QuickJS source (THIMBLE_QUICKJS or the cache).
+ * what only exists in the real runtime. Needs musl-gcc.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
 import { buildRuntime } from "../../image/runtime/build.ts";
+import { developmentEngine } from "../../image/runtime/development.ts";
 
 const HERE = new URL("./", import.meta.url).pathname;
 const SUITES = ["bridge", "engine", "files", "loop", "memory", "process", "stream", "thread"];
 /** Far more than any takes; it ends a hang, it does not measure. */
 const TIMEOUT_MS = 60_000;
 
-const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
 let outDir = "";
 const programs = { debug: "", release: "" };
-
-function quickjsDir(): string {
-  const dir = process.env.THIMBLE_QUICKJS ?? join(cacheDir, "work/quickjs-2025.04.26");
-  assert.ok(existsSync(join(dir, "quickjs.c")), `no QuickJS source in ${dir}: set THIMBLE_QUICKJS`);
-  return dir;
-}
 
 async function build(debug: boolean): Promise<string> {
   const bundles = Object.fromEntries(
     [...SUITES, "failure"].map((name) => [name, join(HERE, `${name}.native.ts`)]),
   );
   const dir = join(outDir, debug ? "debug" : "release");
-  return (await buildRuntime({ quickjsSourceDir: quickjsDir(), cacheDir, outDir: dir, bundles, debug })).path;
+  return (await buildRuntime({ ...(await developmentEngine()), outDir: dir, bundles, debug })).path;
 }
 
 before(async () => {
