@@ -51,6 +51,7 @@ export class ControlServer {
     }
     this.#clients.add(stream);
     stream.onClose = () => this.#clients.delete(stream);
+    if (this.#target.status().state === "running") write(stream, encodeLine({ event: "running" }));
     void this.#serve(stream);
   }
 
