@@ -63,7 +63,7 @@ export class TextFeed {
 
   /** The last lines, for error messages. */
   tail(lines = 15): string {
-    return this.#text.slice(-8192).trimEnd().split(/\r?\n/).slice(-lines).join("\n");
+    return this.#text.slice(-16384).trimEnd().split(/\r?\n/).slice(-lines).join("\n");
   }
 
   /** Calls `listener` with every piece that comes from now on. Returns how to stop that. */

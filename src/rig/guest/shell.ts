@@ -12,6 +12,9 @@ import type { FeedMatch, TextFeed } from "../text-feed.ts";
 /** What a guest prints when its user space is up; then its uptime in seconds. */
 export const guestReadyMarker = /THIMBLE-GUEST-READY (\d+\.\d+)\r?\n/;
 
+/** What a guest prints when it will never be ready. */
+const guestLostMarker = /Kernel panic - not syncing[^\r\n]*\r?\n|THIMBLE-GUEST-FAILED[^\r\n]*\r?\n/;
+
 /** Where a shell lives: something to type into and something to read. */
 export interface ShellTerminal {
   readonly feed: TextFeed;
@@ -42,7 +45,8 @@ export class GuestShell {
 
   /**
    * Waits for a test guest's user space and takes over its shell. `onReady` is called between the two, for who
-   * measures. Errors as of `TextFeed.waitFor`.
+   * measures. Errors: `guest_lost` with the console's last lines when the guest's kernel panicked or found no root, and
+   * those of `TextFeed.waitFor`.
    */
   static async open(
     terminal: ShellTerminal,
@@ -50,7 +54,14 @@ export class GuestShell {
     from = 0,
     onReady?: () => void,
   ): Promise<GuestShell> {
-    const ready = await terminal.feed.waitFor(guestReadyMarker, timeoutMs, from);
+    const either = new RegExp(`${guestReadyMarker.source}|${guestLostMarker.source}`);
+    const ready = await terminal.feed.waitFor(either, timeoutMs, from);
+    if (ready.match[1] === undefined) {
+      throw new ThimbleError(
+        "guest_lost",
+        `The guest was lost. Its last lines were:\n${terminal.feed.tail(60)}`,
+      );
+    }
     onReady?.();
     return GuestShell.takeOver(terminal, timeoutMs, ready);
   }
