@@ -119,7 +119,16 @@ class Vmm {
     });
   }
 
-  #end(end: MachineEnd): void {
+  #end(end: MachineEnd): never {
+    try {
+      this.#finish(end);
+    } catch (error) {
+      log.error(`${this.#config.name}: the end failed: ${describeError(error)}`);
+      exit(VmmExit.Failed);
+    }
+  }
+
+  #finish(end: MachineEnd): never {
     if (end.kind === "failed") log.error(`${this.#config.name}: ${end.message}`);
     else log.info(`${this.#config.name}: ${end.message}`);
     this.#machine.close();
