@@ -130,9 +130,23 @@ async function startTree(trees: string, { family, name }: TreeNames): Promise<vo
   } else {
     // Times are kept: make goes by them.
     await cp(newest, partial, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+    await moveHostTools(partial, newest, join(trees, name));
     for (const mark of [CONFIGURED_MARK, COMPILED_MARK]) await rm(join(partial, mark), { force: true });
   }
   await rename(partial, join(trees, name));
+}
+
+/**
+ * The build of objtool notes command lines with absolute paths. With another tree's paths in them it would be built
+ * again, and because every object depends on it, everything would.
+ */
+async function moveHostTools(copy: string, from: string, to: string): Promise<void> {
+  const tools = join(copy, "tools");
+  for (const name of await readdir(tools, { recursive: true })) {
+    if (!/\.(cmd|d)$/.test(name)) continue;
+    const text = await readFile(join(tools, name), "utf8");
+    if (text.includes(from)) await writeFile(join(tools, name), text.replaceAll(from, to));
+  }
 }
 
 async function pruneTrees(trees: string, family: string): Promise<void> {
