@@ -2,15 +2,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildRuntime } from "../../image/runtime/build.ts";
+import { developmentEngine } from "../../image/runtime/development.ts";
 import { ApiClient } from "../../rig/api-client.ts";
 import { findFreePort } from "../../rig/free-port.ts";
 import { eventually } from "../../rig/time.ts";
-
-const cacheDir = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
 
 export class NativeAgent {
   api!: ApiClient;
@@ -25,11 +24,9 @@ export class NativeAgent {
   /** Builds it and starts it in a directory of its own. */
   static async start(): Promise<NativeAgent> {
     const directory = mkdtempSync(join(tmpdir(), "thimble-native-agent-"));
-    const quickjsSourceDir = process.env.THIMBLE_QUICKJS ?? join(cacheDir, "work/quickjs-2025.04.26");
-    if (!existsSync(quickjsSourceDir))
-      throw new Error(`no QuickJS source in ${quickjsSourceDir}: set THIMBLE_QUICKJS`);
+    const engine = await developmentEngine();
     const bundles = { agent: fileURLToPath(new URL("../main.ts", import.meta.url)) };
-    await buildRuntime({ quickjsSourceDir, cacheDir, outDir: join(directory, "program"), bundles });
+    await buildRuntime({ ...engine, outDir: join(directory, "program"), bundles });
     const vmm = fileURLToPath(new URL("test-vmm.ts", import.meta.url));
     const tsx = import.meta.resolve("tsx");
     const script = `#!/bin/sh\nexec "${process.execPath}" --import "${tsx}" "${vmm}" "$@"\n`;

@@ -2,26 +2,21 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { buildRuntime } from "../../image/runtime/build.ts";
+import { developmentEngine } from "../../image/runtime/development.ts";
 
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
-const quickjs = process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26");
-
-test("backends on real files and sockets", {
-  skip: existsSync(quickjs) ? false : `no QuickJS source at ${quickjs}`,
-}, async (context) => {
+test("backends on real files and sockets", async (context) => {
   // Two filesystems: tmpfs cannot zero a range in place, the other may.
   const directories = [await mkdtemp(join(tmpdir(), "thimble-backends-"))];
   if (existsSync("/dev/shm")) directories.push(await mkdtemp("/dev/shm/thimble-backends-"));
   try {
     const fixture = fileURLToPath(new URL("backends.fixture.ts", import.meta.url));
     const runtime = await buildRuntime({
-      quickjsSourceDir: quickjs,
-      cacheDir: cache,
+      ...(await developmentEngine()),
       outDir: join(directories[0] as string, "out"),
       debug: true,
       bundles: { fixture },

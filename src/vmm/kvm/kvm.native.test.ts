@@ -1,15 +1,13 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { access, constants, mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { buildRuntime } from "../../image/runtime/build.ts";
-
-const cache = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "thimble");
-const quickjs = process.env.THIMBLE_QUICKJS ?? join(cache, "work/quickjs-2025.04.26");
+import { developmentEngine } from "../../image/runtime/development.ts";
 
 /** Why this cannot run here, or false. */
 async function skipReason(): Promise<string | false> {
@@ -17,11 +15,6 @@ async function skipReason(): Promise<string | false> {
     await access("/dev/kvm", constants.R_OK | constants.W_OK);
   } catch {
     return "/dev/kvm is not there or not ours to use";
-  }
-  try {
-    await access(quickjs);
-  } catch {
-    return `no QuickJS source at ${quickjs}`;
   }
   return false;
 }
@@ -33,8 +26,7 @@ test("a guest of a few instructions runs on /dev/kvm: ports, MMIO, doorbell, int
   try {
     const fixture = fileURLToPath(new URL("tiny-guest.fixture.ts", import.meta.url));
     const runtime = await buildRuntime({
-      quickjsSourceDir: quickjs,
-      cacheDir: cache,
+      ...(await developmentEngine()),
       outDir,
       debug: true,
       bundles: { fixture },
