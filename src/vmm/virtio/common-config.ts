@@ -9,7 +9,7 @@ import { ThimbleError } from "../../base/errors.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../contract.ts";
 import { CommonCfg, DeviceStatus, NO_VECTOR } from "./bits.ts";
 import type { Features } from "./device.ts";
-import type { QueueLayout } from "./queue.ts";
+import type { QueueLayout } from "./queue-layout.ts";
 
 /** What the registers need to know of the device and its transport. */
 export interface CommonConfigOwner {

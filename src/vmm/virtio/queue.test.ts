@@ -11,7 +11,8 @@ import {
   UsedElement,
   UsedHeader,
 } from "./bits.ts";
-import { LITERALS, QUEUE_EMPTY, type QueueLayout, VirtQueue } from "./queue.ts";
+import { LITERALS, QUEUE_EMPTY, VirtQueue } from "./queue.ts";
+import type { QueueLayout } from "./queue-layout.ts";
 import { gather } from "./segments.ts";
 import { TestQueue } from "./testing/driver.ts";
 

@@ -17,33 +17,12 @@ import { GiB, type GuestPhysical, guestPhysical } from "../../base/addresses.ts"
 import { ThimbleError } from "../../base/errors.ts";
 import type { DeviceState, SegmentList } from "../contract.ts";
 import { createSegmentList, type GuestMemory } from "../memory/guest-memory.ts";
-import { AVAILABLE_NO_INTERRUPT, Descriptor, USED_NO_NOTIFY, UsedElement, UsedHeader } from "./bits.ts";
-import {
-  availableBytes,
-  NO_AREA,
-  openArea,
-  type RingArea,
-  readArea,
-  usedBytes,
-  writeArea,
-} from "./ring-area.ts";
+import { AVAILABLE_NO_INTERRUPT, USED_NO_NOTIFY, UsedElement, UsedHeader } from "./bits.ts";
+import { openRings, type QueueLayout, type QueueOptions } from "./queue-layout.ts";
+import { NO_AREA, type RingArea, readArea, writeArea } from "./ring-area.ts";
 
 /** What `pop` returns when there is no chain to be had. */
 export const QUEUE_EMPTY = -1;
-
-/** Where the driver put a queue. */
-export interface QueueLayout {
-  /** A power of two, at most the queue's largest size. */
-  readonly size: number;
-  readonly descriptorTable: number;
-  readonly availableRing: number;
-  readonly usedRing: number;
-}
-
-export interface QueueOptions {
-  readonly eventIndex: boolean;
-  readonly indirect: boolean;
-}
 
 // Literals, because the bundler then puts them into the code; queue.test.ts compares them with bits.ts.
 const FLAG_NEXT = 1;
@@ -147,15 +126,10 @@ export class VirtQueue {
   /** Starts the queue with empty rings. Returns null, or why the rings cannot be used (the queue stays stopped). */
   start(layout: QueueLayout, options: QueueOptions): string | null {
     this.stop();
+    const rings = openRings(this.memory, layout, this.maxSize);
+    if (typeof rings === "string") return rings;
     const { size } = layout;
-    const memory = this.memory;
-    if (size < 1 || size > this.maxSize || (size & (size - 1)) !== 0) return `a size of ${size}`;
-    const descriptors = openArea(memory, layout.descriptorTable, size * Descriptor.size, 16);
-    const available = openArea(memory, layout.availableRing, availableBytes(size), 2);
-    const used = openArea(memory, layout.usedRing, usedBytes(size), 4);
-    if (descriptors === null) return "a descriptor table that is misaligned or outside RAM";
-    if (available === null) return "an available ring that is misaligned or outside RAM";
-    if (used === null) return "a used ring that is misaligned or outside RAM";
+    const { descriptors, available, used } = rings;
     this.layout = layout;
     this.descriptors = descriptors;
     this.available = available;
