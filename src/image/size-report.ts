@@ -3,6 +3,7 @@
  * kernel is packed as one: the packed size is shared out in proportion to unpacked code and data.
  */
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ThimbleError } from "../base/errors.ts";
@@ -109,6 +110,10 @@ function shareOut(parts: ReadonlyMap<string, number>, total: number): SizeLine[]
 export async function makeSizeReport(built: BuildResult, profileName: ProfileName): Promise<SizeReport> {
   const profile = profiles[profileName];
   const tree = await kernelTree({ source: await linuxSource(), settings: await kernelSettings(profile) });
+  if (!existsSync(join(tree, "vmlinux"))) {
+    const what = `The compiled kernel is no longer in ${tree}: remove build/steps.json, so that it is built again.`;
+    throw new ThimbleError("kernel_tree_missing", what);
+  }
   const packedWhole = (await stat(join(tree, "arch/x86/boot/compressed/vmlinux.bin.xz"))).size;
   const program = await readFile(built.programPath);
   const packedProgram = packedBytes(program);
