@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { ApiClient } from "../../src/rig/api-client.ts";
 import type { ApiErrorBody, VmSpec } from "../../src/rig/api-types.ts";
 import { GuestShell } from "../../src/rig/guest/shell.ts";
@@ -158,7 +159,11 @@ describe("bad input", () => {
         client.type("echo from a client that is about to van");
         client.vanish();
       }
-      // What they typed may still be on its way, so the shell is taken over anew.
+      // What they typed may still be on its way: once the console is quiet, the shell is taken over anew.
+      for (let seen = -1; seen !== guest.console.feed.position; ) {
+        seen = guest.console.feed.position;
+        await sleep(2000);
+      }
       const shell = await GuestShell.takeOver(guest.console, 60_000);
       assert.equal(await shell.output("echo alive"), "alive");
       const next = await api.console(guest.id);

@@ -83,14 +83,10 @@ describe("network", () => {
         assert.notEqual(firstAddress, secondAddress);
         assert.match(await first.shell.output(`ping -c 3 ${secondAddress}`), / 0% packet loss/);
 
-        // In a subshell, so that the shell has no job to report on the console.
-        await first.shell.output(
-          "(nc -l -p 4000 >/tmp/received </dev/null; touch /tmp/complete) >/dev/null 2>&1 &",
-        );
-        await second.shell.output("dd if=/dev/urandom of=/tmp/sent bs=1M count=8 2>/dev/null", 60_000);
-        await second.shell.output(`nc ${firstAddress} 4000 </tmp/sent`, 60_000);
-        await first.shell.output("until [ -e /tmp/complete ]; do sleep 0.2; done", 30_000);
-        assert.equal(await digestOf(first.shell, "/tmp/received"), await digestOf(second.shell, "/tmp/sent"));
+        await first.shell.output("dd if=/dev/urandom of=/tmp/sent bs=1M count=8 2>/dev/null", 60_000);
+        await first.shell.output("httpd -p 4000 -h /tmp");
+        await second.shell.output(`wget -q -O /tmp/received http://${firstAddress}:4000/sent`, 60_000);
+        assert.equal(await digestOf(second.shell, "/tmp/received"), await digestOf(first.shell, "/tmp/sent"));
       }),
     );
   });
