@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { cacheRoot, keyOf, withLock } from "./cache.ts";
+import { identityConstants, readIdentity } from "./identity.ts";
 import { buildInitramfs } from "./initramfs.ts";
 import { buildKernel, kernelKey } from "./kernel/build.ts";
 import { kernelSettings, type ProfileName, profiles, repositoryRoot } from "./profile.ts";
@@ -112,6 +113,7 @@ async function buildInto(out: string, options: BuildOptions): Promise<BuildResul
       cacheDir: cacheRoot(),
       outDir: join(out, "runtime"),
       bundles: profile.roles,
+      define: identityConstants(await readIdentity(repositoryRoot)),
     });
     await remember({ bundles: built.bundles });
     return built;

@@ -3,7 +3,7 @@
  * decades into the past, which breaks certificates; the image's own build time is then the better guess.
  */
 
-/** Replaced when the bundle is made; 0 in a development build. */
+/** Set by the build; absent in a development build. */
 declare const THIMBLE_BUILD_MS: number | undefined;
 
 /** The time to set, or null when the clock is plausible. */

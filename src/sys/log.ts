@@ -32,6 +32,16 @@ export function createLogger(prefix: string, level: LogLevel = "info", sink: Log
   return { error: at(0), warn: at(1), info: at(2), debug: at(3) };
 }
 
+/** Passes `max` messages on, then says once that the rest is dropped: for what an outsider can cause without end. */
+export function limited(log: (text: string) => void, max: number): (text: string) => void {
+  let count = 0;
+  return (text) => {
+    count++;
+    if (count <= max) log(text);
+    else if (count === max + 1) log(`${max} messages of this kind are enough: more are dropped`);
+  };
+}
+
 /** To stderr, stamped with the seconds since power-on. A full pipe loses lines rather than stopping the process. */
 export function stderrSink(line: string, level: number): void {
   const mark = level < 2 ? `${LOG_LEVELS[level]}: ` : "";

@@ -6,7 +6,7 @@
  * guest and `onEnd` is called on the main thread; what comes after (a new machine, the process's end) is the caller's.
  */
 import { ThimbleError } from "../base/errors.ts";
-import type { Logger } from "../sys/log.ts";
+import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
 import { buildAcpiTables } from "./acpi/tables.ts";
@@ -57,6 +57,8 @@ export interface MachineHost {
 const GUEST_RAM_NAME = "guest-ram";
 /** A vCPU leaves the guest within microseconds; one that does not is stuck in the kernel. */
 const LEAVE_PATIENCE_MS = 5000;
+/** Lines a guest may cause in the log, which lies in memory. */
+const COMPLAINTS_MAX = 50;
 
 export class Machine implements MachineControl {
   /** See MachineControl. */
@@ -119,6 +121,7 @@ export class Machine implements MachineControl {
       lines,
       msi: new KvmMsiController(this.#vm),
       doorbells: new KvmDoorbellController(this.#vm, host.loop),
+      complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
     });
 

@@ -16,7 +16,7 @@ import { pciInterrupt } from "./platform.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
-import { VirtioNet } from "./virtio/net/device.ts";
+import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
 
@@ -31,6 +31,8 @@ export interface VirtioParts {
   readonly lines: InterruptLines;
   readonly msi: MsiController;
   readonly doorbells: DoorbellController;
+  /** Takes what devices say of a guest that misuses them. */
+  readonly complaints: (message: string) => void;
   /** For the virtio-console; null when there is none. */
   readonly console: CharBackend | null;
 }
@@ -59,7 +61,7 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
       name: `virtio-net ${i}`,
       memory,
       backend,
-      mac: Uint8Array.from(mac.split(":"), (byte) => Number.parseInt(byte, 16)),
+      mac: forField(`networks[${i}].mac`, () => parseMac(mac)),
       kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
     });
     attach(Slot.network + i, device, parts);
@@ -92,7 +94,7 @@ function openVhost(memory: GuestMemory, tapFd: number, log: Logger): VhostNet | 
 }
 
 function attach(slot: number, device: VirtioDevice, parts: VirtioParts): void {
-  const { pci, memory, loop, log, lines, msi, doorbells } = parts;
+  const { pci, memory, loop, lines, msi, doorbells, complaints } = parts;
   const transport = new VirtioPci({
     device,
     memory,
@@ -100,7 +102,7 @@ function attach(slot: number, device: VirtioDevice, parts: VirtioParts): void {
     doorbells,
     line: lines.connect(pciInterrupt(slot, 0)),
     defer: (callback) => loop.post(callback),
-    log: (message) => log.warn(message),
+    log: complaints,
   });
   pci.add(slot, transport.function);
 }

@@ -228,6 +228,19 @@ describe("the API", () => {
     });
   });
 
+  test("while the host stops, no VM starts; when it goes on after all, one does", async () => {
+    const { api } = host;
+    const busy = await api.createVm(await host.spec({ ignorePowerButton: true }));
+    await api.act(busy.id, "start");
+    const task = await api.powerOffHost();
+    const other = await api.createVm(await host.spec({}));
+    await assert.rejects(api.act(other.id, "start"), { status: 409, code: "host_stopping" });
+    await api.act(busy.id, "force-off");
+    await assert.rejects(api.waitForTask(task.id), { code: "init_unreachable" });
+    await api.act(other.id, "start");
+    await api.act(other.id, "force-off");
+  });
+
   test("calls without the token are refused before anything else", async () => {
     for (const path of ["/host", "/nothing", "/vms/x/console"]) {
       const answer = await host.api.raw("GET", path, { headers: { authorization: "Bearer 00" } });

@@ -124,7 +124,7 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
     vms.delete(vmOf(c).id);
     return new Response(null, { status: 204 });
   });
-  app.post("/api/v1/vms/:id/actions/start", (c) => c.json(vmOf(c).start(), 202));
+  app.post("/api/v1/vms/:id/actions/start", (c) => c.json(vms.start(parameter(c, "id")), 202));
   app.post("/api/v1/vms/:id/actions/shutdown", async (c) => {
     const { timeoutMs } = await readJson(c.req.raw, shutdownRequest, {});
     return c.json(vmOf(c).shutdown(timeoutMs), 202);

@@ -33,6 +33,7 @@ export class HostPower {
         await this.#tellInit(action);
       } catch (error) {
         this.#action = null;
+        this.vms.reopen();
         throw error;
       }
     });

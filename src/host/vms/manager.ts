@@ -2,6 +2,7 @@
 import { MiB } from "../../base/addresses.ts";
 import { RequestError } from "../http/errors.ts";
 import { timestamp } from "../platform/platform.ts";
+import type { Task } from "../tasks/tasks.ts";
 import type { RunningVm } from "./admission.ts";
 import { chooseMac } from "./mac.ts";
 import { imagesOf, type VmNetwork, type VmSpec } from "./spec.ts";
@@ -20,6 +21,7 @@ export class VmManager {
   readonly #environment: VmEnvironment;
   readonly #totalMemoryBytes: number;
   readonly #vms = new Map<string, Vm>();
+  #closing = false;
 
   constructor(environment: Omit<VmEnvironment, "running">, totalMemoryBytes: number) {
     this.#environment = { ...environment, running: () => this.running() };
@@ -104,8 +106,26 @@ export class VmManager {
     }
   }
 
-  /** Shuts all VMs down at once, forcing off those that have not followed after `timeoutMs`. Never rejects. */
+  /** Throws RequestError: 404, or 409 when the VM cannot be started now. */
+  start(id: string): Task {
+    const vm = this.get(id);
+    if (this.#closing) {
+      throw new RequestError(409, "host_stopping", "The host is stopping. Start the VM when it is back.");
+    }
+    return vm.start();
+  }
+
+  /** After `stopAll`, when the host goes on after all. */
+  reopen(): void {
+    this.#closing = false;
+  }
+
+  /**
+   * Shuts all VMs down at once, forcing off those that have not followed after `timeoutMs`, and lets none start until
+   * `reopen`. Never rejects.
+   */
   async stopAll(timeoutMs: number): Promise<void> {
+    this.#closing = true;
     await Promise.all(this.list().map((vm) => vm.stop(timeoutMs)));
   }
 
