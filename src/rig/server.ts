@@ -15,6 +15,7 @@ import { findFreePort } from "./free-port.ts";
 import { makeRunDirectory, type RunDirectory } from "./paths.ts";
 import { describeEnd, type OwnedProcess, startOwned } from "./process.ts";
 import { type BootSource, type NicModel, qemuArguments } from "./qemu-arguments.ts";
+import { qemuFixLibrary } from "./qemu-fix/qemu-fix.ts";
 import { QmpClient } from "./qmp.ts";
 import { TextFeed } from "./text-feed.ts";
 import { within } from "./time.ts";
@@ -108,7 +109,11 @@ export class SimulatedServer {
       ...(options.withSecondSerial === true ? { secondSerialDescriptor: 4 } : {}),
     });
     const channels = options.withSecondSerial === true ? 2 : 1;
-    const qemu = await startOwned("qemu-system-x86_64", args, { cwd: directory.path, channels });
+    const env = {
+      ...process.env,
+      ...(options.accelerator === "tcg" ? { LD_PRELOAD: await qemuFixLibrary() } : {}),
+    };
+    const qemu = await startOwned("qemu-system-x86_64", args, { cwd: directory.path, channels, env });
     return new SimulatedServer(options, directory, qemu, apiPort);
   }
 

@@ -28,7 +28,7 @@ describe("inside the host", () => {
       (await host.output(command)).split("\n").sort();
     return {
       processes: await lines("for p in /proc/[0-9]*; do readlink $p/exe; done | grep -v busybox"),
-      interfaces: await lines("ls /sys/class/net"),
+      interfaces: await lines("ls -1 /sys/class/net"),
       files: await lines("find / \\( -path /proc -o -path /sys -o -path /dev \\) -prune -o -print"),
       mounts: await lines("cut -d' ' -f2,3 /proc/mounts"),
       // Init's and the agent's open files, by number: a leak shows as growth.

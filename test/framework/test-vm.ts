@@ -1,9 +1,12 @@
 /** VMs for end-to-end tests: made for one test, gone after it. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { ApiClient } from "../../src/rig/api-client.ts";
 import type { Vm, VmSpec } from "../../src/rig/api-types.ts";
 import type { ConsoleConnection } from "../../src/rig/console-connection.ts";
 import { type DebianRelease, guestSystem } from "../../src/rig/guest/guest-system.ts";
 import { GuestShell } from "../../src/rig/guest/shell.ts";
+import { buildDirectory } from "../../src/rig/paths.ts";
 
 export const MiB = 1024 ** 2;
 export const GiB = 1024 ** 3;
@@ -103,6 +106,13 @@ export async function removeVm(api: ApiClient, id: string): Promise<void> {
   await api.deleteVm(id);
 }
 
+/** Keeps what a guest printed for whoever looks for the reason of a failure: build/log/guest-NAME.log. */
+function keepConsole({ vm, console }: TestVm): void {
+  const file = join(buildDirectory, "log", `guest-${vm.name}.log`);
+  writeFileSync(file, console.feed.since(0));
+  process.stdout.write(`  the guest's console: ${file}\n`);
+}
+
 /** Runs a test's body with a guest that is removed afterwards. */
 export async function withGuest<T>(
   api: ApiClient,
@@ -112,6 +122,9 @@ export async function withGuest<T>(
   const guest = await TestVm.boot(api, options);
   try {
     return await body(guest);
+  } catch (error) {
+    keepConsole(guest);
+    throw error;
   } finally {
     await guest.remove();
   }

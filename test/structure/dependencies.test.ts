@@ -23,11 +23,10 @@ const imageRules: Record<string, Rule> = {
     packages: ["hono", "valibot"],
   },
   "src/init": { may: ["src/base", "src/sys"] },
-  "src/console": { may: ["src/base", "src/sys"] },
 };
 
 /** Parts that run on Node. */
-const nodeParts = ["src/image", "src/rig", "src/cli"];
+const nodeParts = ["src/image", "src/rig"];
 
 const within = (part: string, file: string): boolean => file.startsWith(`${part}/`);
 
