@@ -28,9 +28,11 @@ export const Mmio = {
   ioapic: { start: 0xfec0_0000, size: 4 * KiB },
   localApic: { start: 0xfee0_0000, size: 4 * KiB },
   /** One page KVM needs on Intel without unrestricted guest (KVM_SET_IDENTITY_MAP_ADDR). */
-  kvmIdentityMap: { start: 0xfffb_c000, size: 4 * KiB },
+  kvmIdentityMap: { start: 0xfeff_c000, size: 4 * KiB },
   /** Three pages KVM needs on Intel (KVM_SET_TSS_ADDR). */
-  kvmTss: { start: 0xfffb_d000, size: 12 * KiB },
+  kvmTss: { start: 0xfeff_d000, size: 12 * KiB },
+  /** Firmware's flash ends at 4 GiB and is at most this large. */
+  flash: { start: 0xff00_0000, size: 16 * MiB },
 } as const satisfies Record<string, Range>;
 
 /** I/O ports of devices. */
@@ -49,6 +51,8 @@ export const Port = {
   acpiPm: { start: 0x600, size: 16 },
   /** PCI configuration mechanism 1: address dword. Only 4-byte accesses are the mechanism's. */
   pciConfigAddress: { start: 0xcf8, size: 4 },
+  /** Firmware configuration (devices/fw-cfg): selector, data, and the DMA register. */
+  fwCfg: { start: 0x510, size: 12 },
   /** Reset control register. Lies inside the address dword: byte accesses here are its own. */
   resetControl: { start: 0xcf9, size: 1 },
   pciConfigData: { start: 0xcfc, size: 4 },
