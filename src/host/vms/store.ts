@@ -34,6 +34,17 @@ export class VmStore {
     this.#platform.files.replaceFile(this.#path(record.id), JSON.stringify(record));
   }
 
+  /** Where a VM's firmware variables are. */
+  variablesPath(id: string): string {
+    return `${this.#directory}/${id}/nvram.fd`;
+  }
+
+  /** Gives a new VM its firmware variables. Throws SystemError. */
+  saveVariables(id: string, content: Uint8Array): void {
+    this.#platform.files.makeDirectories(`${this.#directory}/${id}`);
+    this.#platform.files.replaceFile(this.variablesPath(id), content);
+  }
+
   delete(id: string): void {
     this.#platform.files.removeTree(`${this.#directory}/${id}`);
   }

@@ -17,6 +17,8 @@ export const UserspaceMemoryRegion = struct("kvm_userspace_memory_region", KVM_H
   memorySize: u64,
   userspaceAddr: u64,
 });
+/** Guest writes leave KVM as MMIO exits. */
+export const KVM_MEM_READONLY = 2;
 
 export const PitConfig = struct("kvm_pit_config", KVM_H, { flags: u32, pad: array(u32, 15) });
 /** Emulates port 0x61 in the kernel: the speaker gate and the output of channel 2. */

@@ -1,4 +1,5 @@
 /** KVM's system and VM descriptors: what a machine is made of in the kernel. */
+import type { HostVirtual } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import { ENOMEM, SystemError } from "../../sys/errno.ts";
 import { close, O_RDWR, tryOpen } from "../../sys/fs.ts";
@@ -16,6 +17,7 @@ import {
   KVM_API_VERSION,
   KVM_IOEVENTFD_FLAG_DEASSIGN,
   KVM_IRQFD_FLAG_DEASSIGN,
+  KVM_MEM_READONLY,
   KVM_PIT_SPEAKER_DUMMY,
   KvmRequest,
   PitConfig,
@@ -122,6 +124,25 @@ export class KvmVm {
       });
       ioctl(this.fd, KvmRequest.setUserMemoryRegion, argument, "KVM_SET_USER_MEMORY_REGION");
     });
+  }
+
+  /**
+   * Lets the guest read memory of this process at an address, and its writes there leave KVM; with null it takes that
+   * away again. `slot` is not one of RAM's; address and size are multiples of the page size.
+   */
+  setReadOnlyMemory(
+    slot: number,
+    start: number,
+    memory: { readonly address: HostVirtual; readonly sizeBytes: number } | null,
+  ): void {
+    const argument = UserspaceMemoryRegion.encode({
+      slot,
+      flags: memory === null ? 0 : KVM_MEM_READONLY,
+      guestPhysAddr: start,
+      memorySize: memory?.sizeBytes ?? 0,
+      userspaceAddr: memory?.address ?? 0,
+    });
+    ioctl(this.fd, KvmRequest.setUserMemoryRegion, argument, "KVM_SET_USER_MEMORY_REGION");
   }
 
   createVcpu(index: number): KvmVcpu {

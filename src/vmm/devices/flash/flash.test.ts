@@ -74,10 +74,7 @@ test("bytes are programmed and blocks erased; programming never sets bits", () =
 test("a wrong second cycle and a store that fails are told in the status", () => {
   const { flash, content, store, command } = setUp();
   command(0, FlashCommand.blockErase, 0x12);
-  assert.equal(
-    flash.read(0, 1),
-    FlashStatus.ready | FlashStatus.eraseError | FlashStatus.programError,
-  );
+  assert.equal(flash.read(0, 1), FlashStatus.ready | FlashStatus.eraseError | FlashStatus.programError);
   command(0, FlashCommand.clearStatus, FlashCommand.readStatus);
   assert.equal(flash.read(0, 1), 0);
   store.broken = true;
@@ -96,7 +93,10 @@ test("the array is memory exactly while it is shown", () => {
 test("query mode shows the common flash interface's table, identifier mode the chip", () => {
   const { flash, command } = setUp();
   command(0, FlashCommand.readQuery);
-  assert.deepEqual([0x10, 0x11, 0x12, 0x13].map((at) => flash.read(at, 1)), [0x51, 0x52, 0x59, 1]);
+  assert.deepEqual(
+    [0x10, 0x11, 0x12, 0x13].map((at) => flash.read(at, 1)),
+    [0x51, 0x52, 0x59, 1],
+  );
   assert.equal(flash.read(0x2d, 2), 3, "four blocks");
   assert.equal(flash.read(0x2f, 2) * 256, BLOCK_BYTES);
   assert.equal(flash.read(flash.read(0x15, 2), 1), "P".charCodeAt(0));
@@ -115,7 +115,9 @@ test("a power cut at any moment leaves all finished batches and at most part of 
     for (let i = 0; i < steps; i++) {
       const at = random.below(SIZE);
       if (random.below(4) === 0) command(at, FlashCommand.blockErase, FlashCommand.confirm);
-      else for (let k = 0; k < 20 && at + k < SIZE; k++) command(at + k, FlashCommand.program, random.below(256));
+      else
+        for (let k = 0; k < 20 && at + k < SIZE; k++)
+          command(at + k, FlashCommand.program, random.below(256));
       if (random.below(3) === 0) {
         if (random.below(2) === 0) command(at, FlashCommand.readArray);
         else flash.read(at, 1);

@@ -56,7 +56,10 @@ test("DMA selects, skips and reads, fills up with zeroes, and refuses writes and
   const { memory, readBytes, dma } = setUp();
   const file = (FwCfgKey.firstFile << 16) >>> 0;
   memory.write(0x2000, new Uint8Array(8).fill(0xee));
-  assert.equal(dma(0x1000, { control: file | DmaControl.select | DmaControl.skip, length: 2, address: 0 }), 0);
+  assert.equal(
+    dma(0x1000, { control: file | DmaControl.select | DmaControl.skip, length: 2, address: 0 }),
+    0,
+  );
   assert.equal(dma(0x1000, { control: DmaControl.read, length: 2, address: 0x2000 }), 0);
   assert.deepEqual([...memory.read(0x2000, 3)], [3, 4, 0xee]);
   assert.deepEqual(readBytes(1), [5], "ports go on where DMA ended");

@@ -11,7 +11,11 @@ function setUp() {
   const places: (number | null)[] = [];
   const bridge = createHostBridge((start) => places.push(start));
   const lpc = createLpcBridge();
-  const bus = new PciBus({ window: { start: 2 ** 31, size: 2 ** 28 }, mmio: new MmioBus(), hostBridge: bridge });
+  const bus = new PciBus({
+    window: { start: 2 ** 31, size: 2 ** 28 },
+    mmio: new MmioBus(),
+    hostBridge: bridge,
+  });
   bus.add(LPC_SLOT, lpc);
   const access = (slot: number, offset: number) =>
     bus.configAddress.write(0, 4, 0x8000_0000 + slot * 0x800 + (offset & 0xfc));

@@ -41,29 +41,29 @@ const LPC_BRIDGE: PciIdentity = {
 
 /** The host bridge. `onEcam` is told where configuration space is from now on; null when nowhere. */
 export function createHostBridge(onEcam: (start: GuestPhysical | null) => void): PciFunction {
-  const bridge = new PciFunction("Q35 host bridge", HOST_BRIDGE, null);
-  bridge.addPrivateRegisters({
+  const host = new PciFunction("Q35 host bridge", HOST_BRIDGE, null);
+  host.addPrivateRegisters({
     start: MCH_REGISTERS_START,
     body: MchRegisters.encode({}),
     writeMask: MchRegisters.encode({
       pciexbar: Pciexbar.baseMaskHigh * 2 ** 32 + Pciexbar.baseMaskLow + Pciexbar.enable,
     }),
-    onWrite: () => onEcam(ecamStart(bridge)),
+    onWrite: () => onEcam(ecamStart(host)),
   });
-  return bridge;
+  return host;
 }
 
 /** Where PCIEXBAR puts configuration space; null when it is not enabled. */
-export function ecamStart(bridge: PciFunction): GuestPhysical | null {
-  const { pciexbar } = MchRegisters.decode(bridge.config, MCH_REGISTERS_START);
+export function ecamStart(host: PciFunction): GuestPhysical | null {
+  const { pciexbar } = MchRegisters.decode(host.config, MCH_REGISTERS_START);
   const start = pciexbar - Pciexbar.enable;
   // At address 0 is RAM: what a guest enables before it has set the base.
   return pciexbar % 2 === Pciexbar.enable && start !== 0 ? guestPhysical(start) : null;
 }
 
 export function createLpcBridge(): PciFunction {
-  const bridge = new PciFunction("LPC bridge", LPC_BRIDGE, null);
-  bridge.addPrivateRegisters({
+  const lpc = new PciFunction("LPC bridge", LPC_BRIDGE, null);
+  lpc.addPrivateRegisters({
     start: LPC_REGISTERS_START,
     body: LpcRegisters.encode({
       pmbase: Port.acpiPm.start + PMBASE_IO_SPACE,
@@ -74,5 +74,5 @@ export function createLpcBridge(): PciFunction {
     }),
     writeMask: LpcRegisters.encode({ pirqRoutingA: PIRQ_MASK, pirqRoutingE: PIRQ_MASK, rcba: RCBA_MASK }),
   });
-  return bridge;
+  return lpc;
 }
