@@ -7,23 +7,13 @@
  *
  * What the function is for, the IGNNE# pin of DOS times, no guest of ours uses: so it returns at once.
  */
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <stdint.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "code-patch.h"
 
-enum { RET = 0xc3 };
+static const unsigned char ret[] = {0xc3};
 
 __attribute__((constructor)) static void disable_clear_ignne(void)
 {
-	unsigned char *function = dlsym(RTLD_DEFAULT, "cpu_clear_ignne");
-	if (!function)
-		return;
-	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-	void *page = (void *)((uintptr_t)function & ~(page_size - 1));
-	if (mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC))
-		return;
-	*function = RET;
-	mprotect(page, page_size, PROT_READ | PROT_EXEC);
+	void *function = function_named("cpu_clear_ignne", NULL);
+	if (function)
+		patch_code(function, ret, sizeof(ret));
 }

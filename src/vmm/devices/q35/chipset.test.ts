@@ -35,6 +35,8 @@ test("OVMF finds a Q35 and an ICH9 with the ACPI registers in place", () => {
   assert.equal(read(0, 0), 0x29c0_8086);
   assert.equal(read(LPC_SLOT, 0), 0x2918_8086);
   assert.equal(read(LPC_SLOT, 8) >>> 8, 0x06_01_00);
+  write(LPC_SLOT, 4, 0, 2);
+  assert.equal(read(LPC_SLOT, 4, 2), 7);
   write(LPC_SLOT, 0x40, 0x1234_5678);
   write(LPC_SLOT, 0x44, 0, 1);
   assert.equal(read(LPC_SLOT, 0x40) & ~1, Port.acpiPm.start);

@@ -6,6 +6,7 @@
  * The ACPI block does not move: PMBASE reads as its place, decoding enabled, as if earlier firmware had set it up.
  */
 import { type GuestPhysical, guestPhysical } from "../../../base/addresses.ts";
+import { Command, HeaderType0 } from "../../bus/pci/bits.ts";
 import { PciFunction, type PciIdentity } from "../../bus/pci/function.ts";
 import { Port } from "../../platform.ts";
 import {
@@ -61,8 +62,15 @@ export function ecamStart(host: PciFunction): GuestPhysical | null {
   return pciexbar % 2 === Pciexbar.enable && start !== 0 ? guestPhysical(start) : null;
 }
 
+/** OVMF looks for ISA devices only behind a bridge that decodes I/O and memory; the real one cannot be stopped either. */
 export function createLpcBridge(): PciFunction {
   const lpc = new PciFunction("LPC bridge", LPC_BRIDGE, null);
+  const fixed = Command.io | Command.memory | Command.busMaster;
+  lpc.addPrivateRegisters({
+    start: HeaderType0.offset.command,
+    body: Uint8Array.of(fixed, 0),
+    writeMask: new Uint8Array(2),
+  });
   lpc.addPrivateRegisters({
     start: LPC_REGISTERS_START,
     body: LpcRegisters.encode({
