@@ -85,6 +85,7 @@ export class KvmSystem {
 export class KvmVm {
   /** Arguments used again and again: interrupts are raised on the hot path. */
   readonly #irqLevel = new Uint32Array(IrqLevel.size / 4);
+  #nextMemorySlot = 0;
 
   constructor(
     readonly fd: number,
@@ -113,15 +114,20 @@ export class KvmVm {
 
   /** Gives the guest its RAM: one memory slot a region. */
   setMemory(regions: readonly MemoryRegion[]): void {
-    regions.forEach((region, slot) => {
+    for (const region of regions) {
       const argument = UserspaceMemoryRegion.encode({
-        slot,
+        slot: this.takeMemorySlot(),
         guestPhysAddr: region.start,
         memorySize: region.sizeBytes,
         userspaceAddr: region.host,
       });
       ioctl(this.fd, KvmRequest.setUserMemoryRegion, argument, "KVM_SET_USER_MEMORY_REGION");
-    });
+    }
+  }
+
+  /** The number of a memory slot that nobody else uses (memory-slot.ts). */
+  takeMemorySlot(): number {
+    return this.#nextMemorySlot++;
   }
 
   createVcpu(index: number): KvmVcpu {
