@@ -76,9 +76,9 @@ export class VmManager {
     this.#checkMemory(spec);
     this.#checkImages(spec);
     const record = { id, createdAt: timestamp(platform), spec };
+    const variables = "firmware" in spec.boot ? this.#variables(spec.boot.variables) : null;
     try {
-      if ("firmware" in spec.boot) store.saveVariables(id, this.#variables(spec.boot.variables));
-      store.save(record);
+      store.create(record, variables);
     } catch (error) {
       store.delete(id);
       throw error;

@@ -39,10 +39,11 @@ export class VmStore {
     return `${this.#directory}/${id}/nvram.fd`;
   }
 
-  /** Gives a new VM its firmware variables. Throws SystemError. */
-  saveVariables(id: string, content: Uint8Array): void {
-    this.#platform.files.makeDirectories(`${this.#directory}/${id}`);
-    this.#platform.files.replaceFile(this.variablesPath(id), content);
+  /** A new VM, with its firmware variables if it has any. Throws SystemError. */
+  create(record: VmRecord, variables: Uint8Array | null): void {
+    this.#platform.files.makeDirectories(`${this.#directory}/${record.id}`);
+    if (variables !== null) this.#platform.files.replaceFile(this.variablesPath(record.id), variables);
+    this.save(record);
   }
 
   delete(id: string): void {

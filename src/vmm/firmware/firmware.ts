@@ -10,18 +10,19 @@ import type { FirmwareBoot } from "../config.ts";
 import { FwCfg } from "../devices/fw-cfg/fw-cfg.ts";
 import { PCIEXBAR_WINDOW_BYTES } from "../devices/q35/bits.ts";
 import { createHostBridge, createLpcBridge, ecamStart, LPC_SLOT } from "../devices/q35/chipset.ts";
+import type { KvmVm } from "../kvm/kvm.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { Port, type Range } from "../platform.ts";
 import { slotOf } from "../virtio-devices.ts";
 import { addFirmwareFiles } from "./files.ts";
-import { attachFlash, type FlashBanks, type ReadOnlyMemory } from "./flash-banks.ts";
+import { attachFlash, type FlashBanks } from "./flash-banks.ts";
 
 export interface FirmwareParts {
   readonly boot: FirmwareBoot;
   readonly cpus: number;
   readonly memory: GuestMemory;
   readonly pciWindow64: Range | null;
-  readonly vm: ReadOnlyMemory;
+  readonly vm: KvmVm;
   readonly pio: PioBus;
   readonly mmio: MmioBus;
   readonly pci: PciBus;
@@ -54,5 +55,5 @@ export function attachFirmware(parts: FirmwareParts): FlashBanks {
     })),
   });
   pio.register("firmware configuration", Port.fwCfg, fwCfg);
-  return attachFlash({ boot, vm, firstSlot: memory.regions.length, mmio, onError });
+  return attachFlash({ boot, vm, mmio, onError });
 }

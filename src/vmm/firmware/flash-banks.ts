@@ -2,6 +2,7 @@
  * The flash of a machine with guest firmware: code that ends at 4 GiB, where the processor starts, and directly below
  * it the variables. Both are read through read-only memory slots; writes to the code reach nobody.
  */
+import { guestPhysical } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import { close, O_RDONLY, open, statFd } from "../../sys/fs.ts";
 import { createMemoryFile, type Mapping, mapReadOnly, mapShared } from "../../sys/memory.ts";
@@ -11,19 +12,14 @@ import type { MmioBus } from "../bus/mmio.ts";
 import type { FirmwareBoot } from "../config.ts";
 import { BLOCK_BYTES } from "../devices/flash/bits.ts";
 import { NorFlash } from "../devices/flash/flash.ts";
+import type { KvmVm } from "../kvm/kvm.ts";
+import { KvmMemorySlot } from "../kvm/memory-slot.ts";
 import { HIGH_MEMORY_START } from "../memory/guest-memory.ts";
 import { Mmio } from "../platform.ts";
 
-/** The part of KVM that is used here: see KvmVm. */
-export interface ReadOnlyMemory {
-  setReadOnlyMemory(slot: number, start: number, memory: Mapping | null): void;
-}
-
 export interface FlashBanksOptions {
   readonly boot: FirmwareBoot;
-  readonly vm: ReadOnlyMemory;
-  /** The first of two memory slots that nobody else uses. */
-  readonly firstSlot: number;
+  readonly vm: KvmVm;
   readonly mmio: MmioBus;
   readonly onError: (error: unknown) => void;
 }
@@ -35,12 +31,11 @@ export interface FlashBanks {
 }
 
 /** Throws ThimbleError("bad_config") naming the field whose file cannot be used. */
-export function attachFlash({ boot, vm, firstSlot, mmio, onError }: FlashBanksOptions): FlashBanks {
+export function attachFlash({ boot, vm, mmio, onError }: FlashBanksOptions): FlashBanks {
   const code = forField("boot.firmware", () => mapCode(boot.firmware));
   const codeStart = HIGH_MEMORY_START - code.sizeBytes;
-  vm.setReadOnlyMemory(firstSlot, codeStart, code);
+  show(new KvmMemorySlot(vm, readOnly(code)), codeStart);
 
-  const slot = firstSlot + 1;
   return forField("boot.nvram", () => {
     const file = new NvramFile(boot.nvram, onError);
     const { sizeBytes } = file;
@@ -51,12 +46,13 @@ export function attachFlash({ boot, vm, firstSlot, mmio, onError }: FlashBanksOp
     close(fd);
     const content = new Uint8Array(memory.view());
     file.readInto(content);
+    const slot = new KvmMemorySlot(vm, readOnly(memory));
     const variables = new NorFlash({
       content,
       store: file,
-      onArray: (shown) => vm.setReadOnlyMemory(slot, start, shown ? memory : null),
+      onArray: (shown) => show(slot, shown ? start : null),
     });
-    vm.setReadOnlyMemory(slot, start, memory);
+    show(slot, start);
     mmio.register("flash", start, sizeBytes, variables);
     return {
       variables,
@@ -66,6 +62,15 @@ export function attachFlash({ boot, vm, firstSlot, mmio, onError }: FlashBanksOp
       },
     };
   });
+}
+
+function readOnly({ address, sizeBytes }: Mapping) {
+  return { host: address, sizeBytes, readOnly: true };
+}
+
+function show(slot: KvmMemorySlot, start: number | null): void {
+  if (slot.place(start === null ? null : guestPhysical(start))) return;
+  throw new ThimbleError("no_memory_slot", "KVM does not take the flash as memory");
 }
 
 function mapCode(path: string): Mapping {

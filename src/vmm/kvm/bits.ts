@@ -17,8 +17,13 @@ export const UserspaceMemoryRegion = struct("kvm_userspace_memory_region", KVM_H
   memorySize: u64,
   userspaceAddr: u64,
 });
-/** Guest writes leave KVM as MMIO exits. */
+/** Makes KVM note which pages the guest writes. */
+export const KVM_MEM_LOG_DIRTY_PAGES = 1;
+/** Guest writes leave KVM; reads do not. */
 export const KVM_MEM_READONLY = 2;
+
+/** `dirtyBitmap` is the address of a bit for each page. */
+export const DirtyLog = struct("kvm_dirty_log", KVM_H, { slot: u32, padding: u32, dirtyBitmap: u64 });
 
 export const PitConfig = struct("kvm_pit_config", KVM_H, { flags: u32, pad: array(u32, 15) });
 /** Emulates port 0x61 in the kernel: the speaker gate and the output of channel 2. */
@@ -149,6 +154,7 @@ export const KvmRequest = {
   getVcpuMmapSize: io(KVMIO, 0x04),
   getSupportedCpuid: iowr(KVMIO, 0x05, CpuidHeader.size),
   createVcpu: io(KVMIO, 0x41),
+  getDirtyLog: iow(KVMIO, 0x42, DirtyLog.size),
   setUserMemoryRegion: iow(KVMIO, 0x46, UserspaceMemoryRegion.size),
   setTssAddr: io(KVMIO, 0x47),
   setIdentityMapAddr: iow(KVMIO, 0x48, 8),

@@ -1,5 +1,4 @@
 /** KVM's system and VM descriptors: what a machine is made of in the kernel. */
-import type { HostVirtual } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import { ENOMEM, SystemError } from "../../sys/errno.ts";
 import { close, O_RDWR, tryOpen } from "../../sys/fs.ts";
@@ -17,7 +16,6 @@ import {
   KVM_API_VERSION,
   KVM_IOEVENTFD_FLAG_DEASSIGN,
   KVM_IRQFD_FLAG_DEASSIGN,
-  KVM_MEM_READONLY,
   KVM_PIT_SPEAKER_DUMMY,
   KvmRequest,
   PitConfig,
@@ -87,6 +85,7 @@ export class KvmSystem {
 export class KvmVm {
   /** Arguments used again and again: interrupts are raised on the hot path. */
   readonly #irqLevel = new Uint32Array(IrqLevel.size / 4);
+  #nextMemorySlot = 0;
 
   constructor(
     readonly fd: number,
@@ -115,34 +114,20 @@ export class KvmVm {
 
   /** Gives the guest its RAM: one memory slot a region. */
   setMemory(regions: readonly MemoryRegion[]): void {
-    regions.forEach((region, slot) => {
+    for (const region of regions) {
       const argument = UserspaceMemoryRegion.encode({
-        slot,
+        slot: this.takeMemorySlot(),
         guestPhysAddr: region.start,
         memorySize: region.sizeBytes,
         userspaceAddr: region.host,
       });
       ioctl(this.fd, KvmRequest.setUserMemoryRegion, argument, "KVM_SET_USER_MEMORY_REGION");
-    });
+    }
   }
 
-  /**
-   * Lets the guest read memory of this process at an address, and its writes there leave KVM; with null it takes that
-   * away again. `slot` is not one of RAM's; address and size are multiples of the page size.
-   */
-  setReadOnlyMemory(
-    slot: number,
-    start: number,
-    memory: { readonly address: HostVirtual; readonly sizeBytes: number } | null,
-  ): void {
-    const argument = UserspaceMemoryRegion.encode({
-      slot,
-      flags: memory === null ? 0 : KVM_MEM_READONLY,
-      guestPhysAddr: start,
-      memorySize: memory?.sizeBytes ?? 0,
-      userspaceAddr: memory?.address ?? 0,
-    });
-    ioctl(this.fd, KvmRequest.setUserMemoryRegion, argument, "KVM_SET_USER_MEMORY_REGION");
+  /** The number of a memory slot that nobody else uses (memory-slot.ts). */
+  takeMemorySlot(): number {
+    return this.#nextMemorySlot++;
   }
 
   createVcpu(index: number): KvmVcpu {
