@@ -38,7 +38,7 @@ test("the document's defaults are those of the validator", () => {
 });
 
 test("every example of the document is a valid configuration", () => {
-  const examples = [...text.matchAll(/^```json\n([^]*?)^```/gm)].map((m) => m[1] ?? "");
+  const examples = [...text.matchAll(/^```json\n([\s\S]*?)^```/gm)].map((m) => m[1] ?? "");
   assert.ok(examples.length >= 3);
   for (const example of examples) parseConfig(example);
 });
