@@ -23,6 +23,13 @@ export interface Image {
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
+  readonly cpu?: {
+    readonly model?: string;
+    readonly disable?: readonly string[];
+    readonly sockets?: number;
+    readonly cores?: number;
+    readonly threads?: number;
+  };
   readonly memoryBytes: number;
   readonly boot:
     | { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string }

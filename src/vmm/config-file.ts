@@ -1,7 +1,9 @@
 /** The one door for a VMM's configuration: JSON text in, a checked VmmConfig or an error that names the field out. */
 import { GiB, MiB } from "../base/addresses.ts";
+import { CPU_MODELS, type CpuModel, topologyProblem } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
-import type { DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import type { CpuConfig, DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import { canDisable } from "./cpu/features.ts";
 import { MAX_CPUS } from "./platform.ts";
 
 /** The whole file: a command line and a few dozen paths fit many times. */
@@ -21,6 +23,8 @@ const COMMAND_LINE_MAX = 2047;
 /** A PCI bus has 32 slots; these and the machine's other devices fit one. */
 const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
+/** More than there are names. */
+const CPU_DISABLE_MAX = 128;
 /** VIRTIO_BLK_ID_BYTES */
 const SERIAL_MAX = 20;
 /** IFNAMSIZ less the zero at the end. */
@@ -31,6 +35,7 @@ export const CONFIG_FIELDS = {
   "": [
     "name",
     "cpus",
+    "cpu",
     "memoryBytes",
     "boot",
     "disks",
@@ -41,6 +46,7 @@ export const CONFIG_FIELDS = {
     "debugExit",
     "debugConsole",
   ],
+  cpu: ["model", "disable", "sockets", "cores", "threads"],
   boot: ["kernel", "initrd", "commandLine"],
   /** `boot` when it has a field `firmware`. */
   firmwareBoot: ["firmware", "nvram", "order"],
@@ -70,9 +76,14 @@ export function parseConfig(text: string): VmmConfig {
   );
   const disks = list(orElse(config.disks, []), "disks", DISKS_MAX, parseDisk);
   const networks = list(orElse(config.networks, []), "networks", NETWORKS_MAX, parseNetwork);
+  const cpus = integer(orElse(config.cpus, 1), "cpus", 1, MAX_CPUS);
   return {
     name: string(orElse(config.name, NAME_DEFAULT), "name", 1, NAME_MAX),
-    cpus: integer(orElse(config.cpus, 1), "cpus", 1, MAX_CPUS),
+    cpus,
+    ...present(
+      "cpu",
+      optional(config.cpu, (v) => parseCpu(v, cpus)),
+    ),
     memoryBytes,
     boot: parseBoot(config.boot, disks.length, networks.length),
     disks,
@@ -92,6 +103,35 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.debugConsole, (v) => string(v, "debugConsole", 1, PATH_MAX)),
     ),
   };
+}
+
+function parseCpu(value: unknown, cpus: number): CpuConfig {
+  const cpu = object(value, "cpu", CONFIG_FIELDS.cpu);
+  const count = (name: "sockets" | "cores" | "threads") =>
+    present(
+      name,
+      optional(cpu[name], (v) => integer(v, `cpu.${name}`, 1, MAX_CPUS)),
+    );
+  const topology = { ...count("sockets"), ...count("cores"), ...count("threads") };
+  const problem = topologyProblem(cpus, topology);
+  if (problem !== null) bad("cpu", problem);
+  const disable = optional(cpu.disable, (v) =>
+    list(v, "cpu.disable", CPU_DISABLE_MAX, (item, field) => {
+      const name = ascii(item, field, 32);
+      if (!canDisable(name)) bad(field, `("${name}") is not a CPU feature that can be taken away`);
+      return name;
+    }),
+  );
+  return {
+    ...present("model", optional(cpu.model, parseModel)),
+    ...present("disable", disable),
+    ...topology,
+  };
+}
+
+function parseModel(value: unknown): CpuModel {
+  const model = CPU_MODELS.find((name) => name === value);
+  return model ?? bad("cpu.model", `must be one of ${CPU_MODELS.join(", ")}`);
 }
 
 function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["boot"] {

@@ -1,9 +1,13 @@
+import type { CpuModel, CpuTopology } from "../base/cpu-topology.ts";
+
 /** What one VMM process is told to run: the JSON file named by `thimble vmm --config FILE`. */
 export interface VmmConfig {
   /** For logs and the guest's SMBIOS-like tables. */
   readonly name: string;
   /** 1 to 64. */
   readonly cpus: number;
+  /** What kind they are. Absent: as the host's, in one socket. */
+  readonly cpu?: CpuConfig;
   /** Multiple of 2 MiB, at least 16 MiB. */
   readonly memoryBytes: number;
   readonly boot: DirectBoot | FirmwareBoot;
@@ -19,6 +23,13 @@ export interface VmmConfig {
   readonly debugExit?: boolean;
   /** File that gets what the guest writes to ports 0xE9 and 0x402. Absent: those ports are nobody's. */
   readonly debugConsole?: string;
+}
+
+export interface CpuConfig extends Partial<CpuTopology> {
+  /** Default "host". */
+  readonly model?: CpuModel;
+  /** Features that the guest is not to see, by the names of /proc/cpuinfo. */
+  readonly disable?: readonly string[];
 }
 
 /** The VMM loads the kernel itself. */

@@ -5,6 +5,7 @@
  * virtio devices. The machine ends once, by the first of: reset, power-off, stop, failure. Then the vCPUs leave the
  * guest and `onEnd` is called on the main thread; what comes after (a new machine, the process's end) is the caller's.
  */
+import { cpuTopology } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
@@ -19,6 +20,7 @@ import type { DirectBoot, VmmConfig } from "./config.ts";
 import type { CharBackend, Clock } from "./contract.ts";
 import { guestCpuid, physicalAddressBits } from "./cpu/cpuid.ts";
 import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
+import { modelCpuid } from "./cpu/model.ts";
 import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
@@ -95,6 +97,7 @@ export class Machine implements MachineControl {
     if (config.cpus > maxCpus) {
       throw new ThimbleError("bad_config", `cpus: this host's KVM gives a VM at most ${maxCpus}`);
     }
+    const cpuid = modelCpuid(system.supportedCpuid(), config.cpu);
     const firmware = "firmware" in config.boot ? config.boot : null;
     const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
     this.#ram = mapGuestRam(GUEST_RAM_NAME, ram);
@@ -145,12 +148,12 @@ export class Machine implements MachineControl {
       console: host.console,
     });
 
-    const cpuid = system.supportedCpuid();
+    const topology = cpuTopology(config.cpus, config.cpu);
     const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
     const vcpus: RunnableVcpu[] = [];
     for (let cpu = 0; cpu < config.cpus; cpu++) {
       const vcpu = this.#vm.createVcpu(cpu);
-      vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, tscDeadlineTimer }));
+      vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, topology, tscDeadlineTimer }));
       for (const index of vcpu.setMsrs(firmware ? RESET_MSRS : FIRMWARE_MSRS)) {
         host.log.debug(`KVM does not let MSR 0x${index.toString(16)} be set`);
       }

@@ -20,7 +20,8 @@ export async function ensureImage(api: ApiClient, name: string, path: string): P
   await api.uploadImage(name, { path });
 }
 
-export interface GuestOptions extends Partial<Pick<VmSpec, "cpus" | "memoryBytes" | "disks" | "networks">> {
+export interface GuestOptions
+  extends Partial<Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "disks" | "networks">> {
   readonly name?: string;
   readonly release?: DebianRelease;
   /** Added to "console=ttyS0". */
@@ -36,6 +37,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     commandLine = "",
     name,
     cpus = 1,
+    cpu,
     memoryBytes = 256 * MiB,
     disks,
     networks,
@@ -46,6 +48,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
   return {
     name: name ?? `test-${++vmsMade}`,
     cpus,
+    ...(cpu === undefined ? {} : { cpu }),
     memoryBytes,
     boot: {
       kernel: `kernel-${release}`,

@@ -1,6 +1,7 @@
 /** What requests must look like (docs/api.md). Messages follow the field's name in the error: "cpus must be …". */
 import * as v from "valibot";
 import { GiB, MiB } from "../../base/addresses.ts";
+import { CPU_MODELS } from "../../base/cpu-topology.ts";
 import { SECTOR_BYTES } from "../storage/images.ts";
 import { IMAGE_NAME, IMAGE_NAME_RULE } from "../storage/names.ts";
 
@@ -77,10 +78,33 @@ function hasFirmware(boot: unknown): boolean {
   return typeof boot === "object" && boot !== null && "firmware" in boot;
 }
 
+const FEATURE_RULE = 'must be the name of a CPU feature as in /proc/cpuinfo, like "avx2"';
+const FEATURES_MAX = 128;
+
+const cpu = v.strictObject(
+  {
+    model: v.optional(v.picklist(CPU_MODELS, `must be one of ${CPU_MODELS.join(", ")}`)),
+    disable: v.optional(
+      v.pipe(
+        v.array(
+          v.pipe(v.string(FEATURE_RULE), v.regex(/^[a-z0-9_]{1,32}$/, FEATURE_RULE)),
+          "must be an array",
+        ),
+        v.maxLength(FEATURES_MAX, `must have at most ${FEATURES_MAX} elements`),
+      ),
+    ),
+    sockets: v.optional(whole(1, CPUS_MAX)),
+    cores: v.optional(whole(1, CPUS_MAX)),
+    threads: v.optional(whole(1, CPUS_MAX)),
+  },
+  SPEC_RULE,
+);
+
 export const vmRequest = v.strictObject(
   {
     name: v.pipe(v.string(VM_NAME_RULE), v.regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$/, VM_NAME_RULE)),
     cpus: whole(1, CPUS_MAX),
+    cpu: v.optional(cpu),
     memoryBytes: v.pipe(
       whole(MEMORY_MIN, MEMORY_MAX),
       v.multipleOf(MEMORY_STEP, "must be a multiple of 2 MiB (2097152)"),

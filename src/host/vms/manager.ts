@@ -73,6 +73,7 @@ export class VmManager {
     const networks = this.#withMacs(id, request.networks ?? []);
     const spec: VmSpec = { ...request, disks, networks };
     checkBootOrder(spec);
+    checkTopology(spec);
     this.#checkMemory(spec);
     this.#checkImages(spec);
     const record = { id, createdAt: timestamp(platform), spec };
@@ -212,6 +213,11 @@ export class VmManager {
       }
     });
   }
+}
+
+function checkTopology({ cpus, cpu }: VmSpec): void {
+  const problem = topologyProblem(cpus, cpu ?? {});
+  if (problem !== null) throw new RequestError(400, "invalid_request", `cpu ${problem}.`, "cpu");
 }
 
 function checkBootOrder({ boot, disks, networks }: VmSpec): void {

@@ -1,4 +1,5 @@
 /** A VM as its owner describes it, and as the host keeps it. */
+import type { CpuModel, CpuTopology } from "../../base/cpu-topology.ts";
 
 export interface VmDisk {
   /** Name of an image. */
@@ -28,9 +29,16 @@ export interface VmFirmwareBoot {
   readonly bootOrder?: readonly string[];
 }
 
+export interface VmCpu extends Partial<CpuTopology> {
+  readonly model?: CpuModel;
+  /** Names of features that the guest is not to see. */
+  readonly disable?: readonly string[];
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
+  readonly cpu?: VmCpu;
   readonly memoryBytes: number;
   readonly boot: VmDirectBoot | VmFirmwareBoot;
   readonly disks: readonly VmDisk[];

@@ -324,10 +324,11 @@ export class Vm {
 
   #config(taps: readonly string[]): VmmConfig {
     const { images } = this.environment;
-    const { name, cpus, memoryBytes, disks, networks } = this.spec;
+    const { name, cpus, cpu, memoryBytes, disks, networks } = this.spec;
     return {
       name,
       cpus,
+      ...(cpu === undefined ? {} : { cpu }),
       memoryBytes,
       boot: this.#bootConfig(),
       disks: disks.map(({ image, readOnly }, i) => ({

@@ -3,8 +3,9 @@
  *
  * Start from what KVM can support on this host (KVM_GET_SUPPORTED_CPUID), take away what a guest is not to have
  * (nested virtualization, performance counters, enclaves), and replace everything that says how many CPUs there are:
- * one package of `cpus` cores with one thread each, APIC id = CPU index, the last-level cache shared by all.
+ * sockets of cores of threads, APIC id = CPU index, the last-level cache shared by a socket's CPUs, the others by a core's.
  */
+import { type CpuTopology, cpuTopology } from "../../base/cpu-topology.ts";
 import {
   AmdFeaturesEcx,
   ExtendedFeaturesEbx,
@@ -35,6 +36,8 @@ export interface CpuidOptions {
   readonly cpus: number;
   /** Which of them this is for. */
   readonly cpu: number;
+  /** Multiplies to `cpus`. Default: one socket of as many cores. */
+  readonly topology?: CpuTopology;
   /** KVM has KVM_CAP_TSC_DEADLINE_TIMER (KVM_GET_SUPPORTED_CPUID does not say). */
   readonly tscDeadlineTimer: boolean;
 }
@@ -50,17 +53,18 @@ const HYPERVISOR_LAST = 0x4000_ffff;
 /** The list for one vCPU, for KVM_SET_CPUID2. The input is not changed. */
 export function guestCpuid(supported: readonly CpuidEntry[], options: CpuidOptions): CpuidEntry[] {
   const amd = isAmd(supported);
+  const groups = groupsOf(options);
   const largestBasic = find(supported, Leaf.Vendor)?.eax ?? 0;
   const entries: CpuidEntry[] = [];
   for (const entry of supported) {
     if (isReplaced(entry.function)) continue;
     const own = { ...entry };
-    adjust(own, options, amd);
+    adjust(own, options, groups, amd);
     entries.push(own);
   }
   entries.push(...hypervisorLeaves(supported));
-  if (largestBasic >= Leaf.Topology) entries.push(...topologyLeaf(Leaf.Topology, options));
-  if (largestBasic >= Leaf.TopologyV2) entries.push(...topologyLeaf(Leaf.TopologyV2, options));
+  if (largestBasic >= Leaf.Topology) entries.push(...topologyLeaf(Leaf.Topology, options.cpu, groups));
+  if (largestBasic >= Leaf.TopologyV2) entries.push(...topologyLeaf(Leaf.TopologyV2, options.cpu, groups));
   return entries;
 }
 
@@ -83,21 +87,23 @@ function isReplaced(leaf: number): boolean {
   );
 }
 
-function adjust(entry: CpuidEntry, options: CpuidOptions, amd: boolean): void {
-  const { cpus, cpu } = options;
+function adjust(entry: CpuidEntry, options: CpuidOptions, groups: Groups, amd: boolean): void {
+  const { cpu } = options;
+  const { inSocket, threads } = groups;
   switch (entry.function) {
     case Leaf.Features:
       // Local APIC id, addressable ids in the package; CLFLUSH size and brand index stay.
-      entry.ebx = ((entry.ebx & 0xffff) | (idsIn(cpus) << 16) | (cpu << 24)) >>> 0;
+      entry.ebx = ((entry.ebx & 0xffff) | (2 ** groups.socketShift * 65536) | (cpu << 24)) >>> 0;
       entry.ecx = setBits(entry.ecx, FeaturesEcx.Hypervisor | FeaturesEcx.X2apic, FEATURES_ECX_OFF);
       entry.ecx = assign(entry.ecx, FeaturesEcx.TscDeadline, options.tscDeadlineTimer);
-      entry.edx = assign(entry.edx & ~FeaturesEdx.DebugStore, FeaturesEdx.HyperThreading, cpus > 1);
+      entry.edx = assign(entry.edx & ~FeaturesEdx.DebugStore, FeaturesEdx.HyperThreading, inSocket > 1);
       return;
     case Leaf.CacheParameters:
       // Type 0 ends the list.
       if (entry.eax & 0x1f) {
-        const sharing = cacheLevel(entry.eax) >= 3 ? idsIn(cpus) : 1;
-        entry.eax = ((entry.eax & 0x3fff) | ((sharing - 1) << 14) | ((idsIn(cpus) - 1) << 26)) >>> 0;
+        const sharing = 2 ** (cacheLevel(entry.eax) >= 3 ? groups.socketShift : groups.coreShift);
+        const cores = 2 ** (groups.socketShift - groups.coreShift);
+        entry.eax = ((entry.eax & 0x3fff) | ((sharing - 1) << 14) | ((cores - 1) << 26)) >>> 0;
       }
       return;
     case Leaf.ExtendedFeatures:
@@ -113,24 +119,24 @@ function adjust(entry: CpuidEntry, options: CpuidOptions, amd: boolean): void {
       return;
     case Leaf.AmdFeatures:
       entry.ecx = setBits(entry.ecx, 0, AMD_FEATURES_ECX_OFF);
-      entry.ecx = assign(entry.ecx, AmdFeaturesEcx.LegacyMultiCore, amd && cpus > 1);
+      entry.ecx = assign(entry.ecx, AmdFeaturesEcx.LegacyMultiCore, amd && inSocket > 1);
       return;
     case Leaf.AddressSizes:
-      // Bits 7:0 threads less one, 15:12 width of a core's id in the APIC id.
-      if (amd) entry.ecx = (cpus - 1) | (idBits(cpus) << 12);
+      // Bits 7:0 a package's threads less one, 15:12 width of the id within a package in the APIC id.
+      if (amd) entry.ecx = (inSocket - 1) | (groups.socketShift << 12);
       return;
     case Leaf.AmdCacheParameters:
       if (entry.eax & 0x1f) {
-        const sharing = cacheLevel(entry.eax) >= 3 ? cpus : 1;
+        const sharing = cacheLevel(entry.eax) >= 3 ? inSocket : threads;
         entry.eax = ((entry.eax & 0x3fff) | ((sharing - 1) << 14)) >>> 0;
       }
       return;
     case Leaf.AmdTopology:
       if (!amd) return;
-      // Extended APIC id; core id with one thread a core; node 0 of 1.
+      // Extended APIC id; core id, 15:8 threads of a core less one; node id, one node a package.
       entry.eax = cpu;
-      entry.ebx = cpu;
-      entry.ecx = 0;
+      entry.ebx = ((cpu % 2 ** groups.socketShift) >>> groups.coreShift) | ((threads - 1) << 8);
+      entry.ecx = cpu >>> groups.socketShift;
       entry.edx = 0;
       return;
     case Leaf.PerformanceMonitoring:
@@ -168,7 +174,7 @@ const AMD_FEATURES_ECX_OFF =
   AmdFeaturesEcx.PerfCounterLastLevel;
 
 /** Leaves 0xB and 0x1F: threads of a core, cores of the package, end. */
-function topologyLeaf(leaf: number, { cpus, cpu }: CpuidOptions): CpuidEntry[] {
+function topologyLeaf(leaf: number, cpu: number, groups: Groups): CpuidEntry[] {
   const level = (index: number, shift: number, count: number, type: number): CpuidEntry => ({
     function: leaf,
     index,
@@ -179,8 +185,8 @@ function topologyLeaf(leaf: number, { cpus, cpu }: CpuidOptions): CpuidEntry[] {
     edx: cpu,
   });
   return [
-    level(0, 0, 1, TopologyType.Thread),
-    level(1, idBits(cpus), cpus, TopologyType.Core),
+    level(0, groups.coreShift, groups.threads, TopologyType.Thread),
+    level(1, groups.socketShift, groups.inSocket, TopologyType.Core),
     level(2, 0, 0, 0),
   ];
 }
@@ -201,12 +207,13 @@ function hypervisorLeaves(supported: readonly CpuidEntry[]): CpuidEntry[] {
   ];
 }
 
-function find(entries: readonly CpuidEntry[], leaf: number): CpuidEntry | undefined {
+/** The entry of a leaf that has one, or the first. */
+export function find(entries: readonly CpuidEntry[], leaf: number): CpuidEntry | undefined {
   return entries.find((e) => e.function === leaf && e.index === 0);
 }
 
 /** "AuthenticAMD" or its licensee "HygonGenuine", by the first four letters. */
-function isAmd(entries: readonly CpuidEntry[]): boolean {
+export function isAmd(entries: readonly CpuidEntry[]): boolean {
   const ebx = find(entries, Leaf.Vendor)?.ebx;
   return ebx === 0x6874_7541 || ebx === 0x6f67_7948;
 }
@@ -220,9 +227,18 @@ function idBits(cpus: number): number {
   return 32 - Math.clz32(cpus - 1);
 }
 
-/** Ids that many bits can tell apart: what the CPU calls addressable ids. */
-function idsIn(cpus: number): number {
-  return 1 << idBits(cpus);
+/** What the leaves say about how CPUs are grouped. Shifts take an APIC id to the id of its core, of its socket. */
+interface Groups {
+  readonly threads: number;
+  readonly inSocket: number;
+  readonly coreShift: number;
+  readonly socketShift: number;
+}
+
+function groupsOf({ cpus, topology }: CpuidOptions): Groups {
+  const { threads, cores } = topology ?? cpuTopology(cpus);
+  const coreShift = idBits(threads);
+  return { threads, inSocket: cores * threads, coreShift, socketShift: coreShift + idBits(cores) };
 }
 
 function setBits(value: number, on: number, off: number): number {
