@@ -1,5 +1,6 @@
 /** All VMs of the host: making and deleting them, and what concerns several at once. */
 import { MiB } from "../../base/addresses.ts";
+import { topologyProblem } from "../../base/cpu-topology.ts";
 import { RequestError } from "../http/errors.ts";
 import { timestamp } from "../platform/platform.ts";
 import type { Task } from "../tasks/tasks.ts";
