@@ -36,14 +36,12 @@ static const struct bundle *find_bundle(const char *role)
     return NULL;
 }
 
-/* PID 1 and a program called init are init; otherwise the first argument says it; a single bundle needs no name. */
+/* PID 1 is init; otherwise the first argument says it; a single bundle needs no name. */
 static const struct bundle *choose_bundle(int argc, char **argv)
 {
     const struct bundle *bundle = NULL;
-    const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
 
-    name = name ? name + 1 : argc > 0 ? argv[0] : "";
-    if (getpid() == 1 || strcmp(name, "init") == 0)
+    if (getpid() == 1)
         bundle = find_bundle("init");
     if (!bundle && argc > 1)
         bundle = find_bundle(argv[1]);

@@ -24,7 +24,9 @@ export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
   readonly memoryBytes: number;
-  readonly boot: { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string };
+  readonly boot:
+    | { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string }
+    | { readonly firmware: string; readonly variables: string; readonly bootOrder?: readonly string[] };
   readonly disks?: readonly { readonly image: string; readonly readOnly?: boolean }[];
   readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
 }

@@ -368,6 +368,11 @@ export function fsync(fd: number): void {
   check(bridge.syscallBlocking(SYS.fsync, fd), "fsync", `fd ${fd}`);
 }
 
+/** fdatasync(2) with the runtime lock kept: for small files that only one may change meanwhile. */
+export function syncData(fd: number): void {
+  check(bridge.syscall(SYS.fdatasync, fd), "fdatasync", `fd ${fd}`);
+}
+
 /** Sets the file's size; what is added reads as zeroes and takes no space. */
 export function ftruncate(fd: number, sizeBytes: number): void {
   check(bridge.syscall(SYS.ftruncate, fd, sizeBytes), "ftruncate", `fd ${fd}`);

@@ -75,6 +75,16 @@ export function mapShared(fd: number, offset: number, sizeBytes: number): Mappin
   return new Mapping(hostVirtual(address), sizeBytes);
 }
 
+/** Maps a file for reading only; its pages are the page cache's own. */
+export function mapReadOnly(fd: number, sizeBytes: number): Mapping {
+  const address = check(
+    bridge.syscall(SYS.mmap, null, sizeBytes, PROT_READ, MAP_SHARED, fd, 0),
+    "mmap",
+    `fd ${fd}`,
+  );
+  return new Mapping(hostVirtual(address), sizeBytes);
+}
+
 /** A range of guest RAM and where it lies in the memory file: what `layoutRam` of src/vmm/memory gives. */
 export interface RamRange {
   readonly start: GuestPhysical;

@@ -28,6 +28,27 @@ test("a complete and a smallest configuration pass unchanged", () => {
   assert.deepEqual(parseConfig(JSON.stringify(smallest)), smallest);
 });
 
+test("a firmware configuration passes unchanged, and its wrong fields are refused by name", () => {
+  const boot = { firmware: "/code.fd", nvram: "/vm/nvram.fd", order: ["network0", "disk0"] };
+  assert.deepEqual(parseConfig(JSON.stringify({ ...complete, boot })), { ...complete, boot });
+  const cases: [string, object][] = [
+    ["boot.firmware", { firmware: "" }],
+    ["boot.nvram", { nvram: undefined }],
+    ["boot.kernel", { kernel: "k" }],
+    ["boot.order", { order: "disk0" }],
+    ["boot.order[1]", { order: ["disk0", "disk1"] }],
+    ["boot.order[0]", { order: ["floppy0"] }],
+    ["boot.order[0]", { order: [0] }],
+  ];
+  for (const [field, change] of cases) {
+    assert.throws(
+      () => parseConfig(JSON.stringify({ ...complete, boot: { ...boot, ...change } })),
+      (error: Error) => error.message.startsWith(`${field} `),
+      field,
+    );
+  }
+});
+
 test("each wrong field is refused by its name", () => {
   const cases: [string, unknown][] = [
     ["name", ""],

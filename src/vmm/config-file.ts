@@ -1,7 +1,7 @@
 /** The one door for a VMM's configuration: JSON text in, a checked VmmConfig or an error that names the field out. */
 import { GiB, MiB } from "../base/addresses.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
-import type { DiskConfig, NetworkConfig, VmmConfig } from "./config.ts";
+import type { DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
 import { MAX_CPUS } from "./platform.ts";
 
 /** The whole file: a command line and a few dozen paths fit many times. */
@@ -52,13 +52,15 @@ export function parseConfig(text: string): VmmConfig {
   const memoryBytes = integer(config.memoryBytes, "memoryBytes", MEMORY_MIN, MEMORY_MAX);
   if (memoryBytes % MEMORY_STEP !== 0) bad("memoryBytes", "must be a multiple of 2 MiB (2097152)");
   const console = optional(config.virtioConsole, (value) => object(value, "virtioConsole", ["path"]));
+  const disks = list(config.disks, "disks", DISKS_MAX, parseDisk);
+  const networks = list(config.networks, "networks", NETWORKS_MAX, parseNetwork);
   return {
     name: string(config.name, "name", 1, NAME_MAX),
     cpus: integer(config.cpus, "cpus", 1, MAX_CPUS),
     memoryBytes,
-    boot: parseBoot(config.boot),
-    disks: list(config.disks, "disks", DISKS_MAX, parseDisk),
-    networks: list(config.networks, "networks", NETWORKS_MAX, parseNetwork),
+    boot: parseBoot(config.boot, disks.length, networks.length),
+    disks,
+    networks,
     serial: parseSerial(config.serial),
     ...present(
       "controlSocket",
@@ -68,7 +70,10 @@ export function parseConfig(text: string): VmmConfig {
   };
 }
 
-function parseBoot(value: unknown): VmmConfig["boot"] {
+function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["boot"] {
+  if (typeof value === "object" && value !== null && "firmware" in value) {
+    return parseFirmware(value, disks, networks);
+  }
   const boot = object(value, "boot", ["kernel", "initrd", "commandLine"]);
   return {
     kernel: string(boot.kernel, "boot.kernel", 1, PATH_MAX),
@@ -77,6 +82,25 @@ function parseBoot(value: unknown): VmmConfig["boot"] {
       optional(boot.initrd, (v) => string(v, "boot.initrd", 1, PATH_MAX)),
     ),
     commandLine: string(boot.commandLine, "boot.commandLine", 0, COMMAND_LINE_MAX),
+  };
+}
+
+function parseFirmware(value: unknown, disks: number, networks: number): FirmwareBoot {
+  const boot = object(value, "boot", ["firmware", "nvram", "order"]);
+  const order = optional(boot.order, (v) =>
+    list(v, "boot.order", DISKS_MAX + NETWORKS_MAX, (item, field) => {
+      const device = ascii(item, field, 16);
+      const [, kind, index] = /^(disk|network)(\d{1,2})$/.exec(device) ?? [];
+      if (kind === undefined || Number(index) >= (kind === "disk" ? disks : networks)) {
+        bad(field, 'must be "disk" or "network" with the number of one that there is, like "disk0"');
+      }
+      return device;
+    }),
+  );
+  return {
+    firmware: string(boot.firmware, "boot.firmware", 1, PATH_MAX),
+    nvram: string(boot.nvram, "boot.nvram", 1, PATH_MAX),
+    ...present("order", order),
   };
 }
 

@@ -6,12 +6,7 @@ export interface VmmConfig {
   readonly cpus: number;
   /** Multiple of 2 MiB, at least 16 MiB. */
   readonly memoryBytes: number;
-  readonly boot: {
-    /** bzImage (64-bit boot protocol) or ELF with a PVH note. */
-    readonly kernel: string;
-    readonly initrd?: string;
-    readonly commandLine: string;
-  };
+  readonly boot: DirectBoot | FirmwareBoot;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
   /** Where the guest's first serial port goes: the process's own terminal, or a Unix socket that clients attach to. */
@@ -20,6 +15,24 @@ export interface VmmConfig {
   readonly controlSocket?: string;
   /** A virtio-console beside the serial port, on a Unix socket of its own. */
   readonly virtioConsole?: { readonly path: string };
+}
+
+/** The VMM loads the kernel itself. */
+export interface DirectBoot {
+  /** bzImage (64-bit boot protocol) or ELF with a PVH note. */
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly commandLine: string;
+}
+
+/** The guest starts with UEFI firmware (OVMF). */
+export interface FirmwareBoot {
+  /** Firmware code: OVMF_CODE_4M.fd or its like. Only read. */
+  readonly firmware: string;
+  /** The guest's firmware variables: made as a copy of OVMF_VARS_4M.fd or its like, which fits the code. Written. */
+  readonly nvram: string;
+  /** What the firmware tries first: "disk0", "network1", … Absent: as its variables say. */
+  readonly order?: readonly string[];
 }
 
 export interface DiskConfig {

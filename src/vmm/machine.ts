@@ -5,21 +5,21 @@
  * virtio devices. The machine ends once, by the first of: reset, power-off, stop, failure. Then the vCPUs leave the
  * guest and `onEnd` is called on the main thread; what comes after (a new machine, the process's end) is the caller's.
  */
-import { ThimbleError } from "../base/errors.ts";
+import { messageOf, ThimbleError } from "../base/errors.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
-import { buildAcpiTables } from "./acpi/tables.ts";
+import { buildAcpiTables, directBootConfig } from "./acpi/tables.ts";
 import { loadKernel } from "./boot/load.ts";
 import { forField, openBootFile } from "./boot-files.ts";
 import { MmioBus } from "./bus/mmio.ts";
 import { PciBus } from "./bus/pci/bus.ts";
 import { PioBus } from "./bus/pio.ts";
-import type { VmmConfig } from "./config.ts";
+import type { DirectBoot, VmmConfig } from "./config.ts";
 import type { CharBackend, Clock } from "./contract.ts";
 import { guestCpuid, physicalAddressBits } from "./cpu/cpuid.ts";
 import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
-import { FIRMWARE_MSRS } from "./cpu/msrs.ts";
+import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
@@ -27,12 +27,14 @@ import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
+import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
+import type { FlashBanks } from "./firmware/flash-banks.ts";
 import { Capability } from "./kvm/bits.ts";
 import { KvmDoorbellController } from "./kvm/doorbells.ts";
 import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
 import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
 import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
-import { Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
+import { FirmwareLayout, firmwareWindow64, Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
 import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
@@ -73,6 +75,7 @@ export class Machine implements MachineControl {
   readonly #serial: Uart16550;
   readonly #virtio: VirtioDevices;
   readonly #threads: VcpuThreads;
+  readonly #flash: FlashBanks | null = null;
 
   /**
    * Builds the machine and loads its kernel; nothing runs yet. Throws ThimbleError: "bad_config" naming the field when
@@ -85,7 +88,9 @@ export class Machine implements MachineControl {
     if (config.cpus > maxCpus) {
       throw new ThimbleError("bad_config", `cpus: this host's KVM gives a VM at most ${maxCpus}`);
     }
-    this.#ram = mapGuestRam(GUEST_RAM_NAME, layoutRam(config.memoryBytes));
+    const firmware = "firmware" in config.boot ? config.boot : null;
+    const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
+    this.#ram = mapGuestRam(GUEST_RAM_NAME, ram);
     this.memory = new GuestMemory(this.#ram.regions, this.#ram.map);
     this.#vm = system.createVm();
     this.#vm.createInterruptControllers();
@@ -104,7 +109,12 @@ export class Machine implements MachineControl {
       clock: host.clock,
     });
     this.#addLegacyDevices(config, lines);
-    const pci = new PciBus({ window: Mmio.pciWindow, mmio: this.#mmio });
+    const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
+    const pci: PciBus = new PciBus({
+      window: Mmio.pciWindow,
+      mmio: this.#mmio,
+      ...(hostBridge === undefined ? {} : { hostBridge }),
+    });
     this.#pio.register("PCI address", Port.pciConfigAddress, pci.configAddress);
     this.#pio.register("PCI data", Port.pciConfigData, pci.configData);
     this.#pio.register(
@@ -112,7 +122,9 @@ export class Machine implements MachineControl {
       Port.resetControl,
       new ResetControl({ onReset: () => this.reset("reset control register") }),
     );
-    this.#mmio.register("PCI configuration space", Mmio.ecam.start, Mmio.ecam.size, pci.ecam);
+    if (firmware === null) {
+      this.#mmio.register("PCI configuration space", Mmio.ecam.start, Mmio.ecam.size, pci.ecam);
+    }
     this.#virtio = attachVirtio(config, {
       pci,
       memory: this.memory,
@@ -126,22 +138,36 @@ export class Machine implements MachineControl {
     });
 
     const cpuid = system.supportedCpuid();
-    const rsdp = buildAcpiTables(this.memory, {
-      cpus: config.cpus,
-      pciWindow64: pciWindow64(config.memoryBytes, physicalAddressBits(cpuid)),
-    });
     const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
     const vcpus: RunnableVcpu[] = [];
     for (let cpu = 0; cpu < config.cpus; cpu++) {
       const vcpu = this.#vm.createVcpu(cpu);
       vcpu.setCpuid(guestCpuid(cpuid, { cpus: config.cpus, cpu, tscDeadlineTimer }));
-      for (const index of vcpu.setMsrs(FIRMWARE_MSRS)) {
+      for (const index of vcpu.setMsrs(firmware ? RESET_MSRS : FIRMWARE_MSRS)) {
         host.log.debug(`KVM does not let MSR 0x${index.toString(16)} be set`);
       }
       const exits = createExitHandler(vcpu.run, this.#pio, this.#mmio, this, () => vcpu.describe());
       vcpus.push({ vcpu, exits });
     }
-    this.#loadKernel(config, rsdp, vcpus[0] as RunnableVcpu);
+    const addressBits = physicalAddressBits(cpuid);
+    if (firmware && hostBridge) {
+      this.#flash = attachFirmware({
+        boot: firmware,
+        cpus: config.cpus,
+        memory: this.memory,
+        pciWindow64: firmwareWindow64(config.memoryBytes, addressBits),
+        vm: this.#vm,
+        pio: this.#pio,
+        mmio: this.#mmio,
+        pci,
+        hostBridge,
+        onError: (error) => host.log.error(`the firmware variables cannot be written: ${messageOf(error)}`),
+      });
+    } else if (!("firmware" in config.boot)) {
+      const window64 = pciWindow64(config.memoryBytes, addressBits);
+      const rsdp = buildAcpiTables(this.memory, directBootConfig(config.cpus, window64));
+      this.#loadKernel(config.boot, rsdp, vcpus[0] as RunnableVcpu);
+    }
     this.#threads = new VcpuThreads(vcpus);
   }
 
@@ -183,6 +209,7 @@ export class Machine implements MachineControl {
   close(): void {
     this.#serial.flush();
     this.#virtio.close();
+    this.#flash?.close();
   }
 
   /** May be called on any thread. */
@@ -218,6 +245,7 @@ export class Machine implements MachineControl {
       interrupt: lines.connect(Gsi.rtc),
       clock,
       memoryBytes: config.memoryBytes,
+      ...("firmware" in config.boot ? { pciHoleStart: FirmwareLayout.pciHoleStart } : {}),
       cpus: config.cpus,
     });
     this.#pio.register("real-time clock", Port.rtc, rtc);
@@ -228,8 +256,8 @@ export class Machine implements MachineControl {
     this.#pio.register("ACPI power management", Port.acpiPm, this.#power);
   }
 
-  #loadKernel(config: VmmConfig, rsdp: ReturnType<typeof buildAcpiTables>, boot: RunnableVcpu): void {
-    const { kernel, initrd, commandLine } = config.boot;
+  #loadKernel(config: DirectBoot, rsdp: ReturnType<typeof buildAcpiTables>, boot: RunnableVcpu): void {
+    const { kernel, initrd, commandLine } = config;
     const kernelFile = forField("boot.kernel", () => openBootFile(kernel));
     const initrdFile = initrd === undefined ? undefined : forField("boot.initrd", () => openBootFile(initrd));
     const state = forField("boot", () =>

@@ -28,9 +28,11 @@ export const Mmio = {
   ioapic: { start: 0xfec0_0000, size: 4 * KiB },
   localApic: { start: 0xfee0_0000, size: 4 * KiB },
   /** One page KVM needs on Intel without unrestricted guest (KVM_SET_IDENTITY_MAP_ADDR). */
-  kvmIdentityMap: { start: 0xfffb_c000, size: 4 * KiB },
+  kvmIdentityMap: { start: 0xfeff_c000, size: 4 * KiB },
   /** Three pages KVM needs on Intel (KVM_SET_TSS_ADDR). */
-  kvmTss: { start: 0xfffb_d000, size: 12 * KiB },
+  kvmTss: { start: 0xfeff_d000, size: 12 * KiB },
+  /** Firmware's flash ends at 4 GiB and is at most this large. */
+  flash: { start: 0xff00_0000, size: 16 * MiB },
 } as const satisfies Record<string, Range>;
 
 /** I/O ports of devices. */
@@ -49,6 +51,8 @@ export const Port = {
   acpiPm: { start: 0x600, size: 16 },
   /** PCI configuration mechanism 1: address dword. Only 4-byte accesses are the mechanism's. */
   pciConfigAddress: { start: 0xcf8, size: 4 },
+  /** Firmware configuration (devices/fw-cfg): selector, data, and the DMA register. */
+  fwCfg: { start: 0x510, size: 12 },
   /** Reset control register. Lies inside the address dword: byte accesses here are its own. */
   resetControl: { start: 0xcf9, size: 1 },
   pciConfigData: { start: 0xcfc, size: 4 },
@@ -90,18 +94,37 @@ export const LowMemory = {
   bios: { start: 0xe_0000, size: 128 * KiB },
 } as const satisfies Record<string, Range>;
 
+/** What OVMF takes for granted of a Q35's addresses below 4 GiB. */
+export const FirmwareLayout = {
+  /** Where RAM ends: OVMF puts configuration space above it, at 2.75 GiB in Debian 12, higher in others. */
+  pciHoleStart: 2 * GiB,
+  /** Where its 32-bit PCI window ends. */
+  pciHoleEnd: 0xfc00_0000,
+} as const;
+
 const PCI_WINDOW64_SIZE = 64 * GiB;
 /** AMD reserves the last 12 GiB below 1 TiB for HyperTransport on CPUs with 40 address bits. */
 const HYPERTRANSPORT_START = 1012 * GiB;
 
 /** Where 64-bit BARs go: above RAM, as far as the CPU's physical addresses reach. Null when nothing is left there. */
 export function pciWindow64(memoryBytes: number, physicalAddressBits: number): Range | null {
-  const ramEnd = Math.max(HIGH_MEMORY_START, HIGH_MEMORY_START + memoryBytes - PCI_HOLE_START);
-  const start = Math.ceil(ramEnd / GiB) * GiB;
+  const start = aboveRam(memoryBytes, PCI_HOLE_START);
   const limit =
     physicalAddressBits <= 40
       ? Math.min(HYPERTRANSPORT_START, 2 ** physicalAddressBits)
       : 2 ** physicalAddressBits;
   const size = Math.min(PCI_WINDOW64_SIZE, limit - start);
   return size >= GiB ? { start, size } : null;
+}
+
+/** The same for firmware, which chooses a window itself: all there is above RAM. */
+export function firmwareWindow64(memoryBytes: number, physicalAddressBits: number): Range | null {
+  const start = aboveRam(memoryBytes, FirmwareLayout.pciHoleStart);
+  const size = 2 ** physicalAddressBits - start;
+  return size >= GiB ? { start, size } : null;
+}
+
+function aboveRam(memoryBytes: number, holeStart: number): number {
+  const end = Math.max(HIGH_MEMORY_START, HIGH_MEMORY_START + memoryBytes - holeStart);
+  return Math.ceil(end / GiB) * GiB;
 }

@@ -23,6 +23,12 @@ import { VirtioRng } from "./virtio/rng/device.ts";
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11 } as const;
 
+/** The PCI slot of a device that a boot order names: "disk0", "network1". */
+export function slotOf(device: string): number {
+  const kind = device.startsWith("disk") ? "disk" : "network";
+  return Slot[kind] + Number(device.slice(kind.length));
+}
+
 export interface VirtioParts {
   readonly pci: PciBus;
   readonly memory: GuestMemory;

@@ -1,5 +1,7 @@
 /** The API end to end on Node: the real agent over loopback sockets, with programs that stand in for VMMs. */
 import assert from "node:assert/strict";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ApiError } from "../../rig/api-client.ts";
 import { eventually } from "../../rig/time.ts";
@@ -110,6 +112,37 @@ describe("the API", () => {
     const kinds = (await api.events()).filter(({ object }) => object.id === vm.id).map(({ kind }) => kind);
     assert.deepEqual(kinds, ["vm.started", "vm.reset", "vm.ended", "vm.started", "vm.ended"]);
     assert.ok((await api.events())[0]?.kind === "host.booted");
+  });
+
+  test("a VM with firmware gets variables of its own, which a restart keeps and deletion removes", async () => {
+    const { api } = host;
+    await api.uploadImage("code", Buffer.from("{}"));
+    await api.uploadImage("vars", Buffer.from("template"));
+    const boot = { firmware: "code", variables: "vars", bootOrder: ["network0"] };
+    const spec = await host.spec({}, { boot, networks: [{}] });
+    const vm = await api.createVm(spec);
+    assert.deepEqual((await api.vm(vm.id)).boot, boot);
+    const file = join(host.directory, "datastore/vms", vm.id, "nvram.fd");
+    assert.equal(readFileSync(file, "utf8"), "template");
+    writeFileSync(file, "changed!");
+    await api.act(vm.id, "start");
+    await assert.rejects(api.deleteImage("code"), { code: "image_in_use" });
+    await api.deleteImage("vars");
+    await api.act(vm.id, "force-off");
+    assert.equal(readFileSync(file, "utf8"), "changed!");
+    await api.deleteVm(vm.id);
+    assert.equal(existsSync(file), false);
+
+    for (const [field, change] of [
+      ["boot.variables", {}],
+      ["boot.firmware", { firmware: "none" }],
+      ["boot.bootOrder[0]", { bootOrder: ["disk0"] }],
+      ["boot.bootOrder[0]", { bootOrder: ["floppy"] }],
+      ["boot.kernel", { kernel: "code" }],
+    ] as const) {
+      const wrong = { ...spec, boot: { ...boot, ...change } };
+      await assert.rejects(api.createVm(wrong), { status: 400, field });
+    }
   });
 
   test("a VMM that fails gives the start its reason", async () => {

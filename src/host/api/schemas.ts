@@ -39,6 +39,44 @@ const VM_NAME_RULE =
 const COMMAND_LINE_RULE = `must be at most ${COMMAND_LINE_MAX} printable ASCII characters`;
 const MAC_RULE = 'must be the address of one station, like "52:54:00:12:34:56"';
 
+const DEVICE_RULE = 'must be "disk" or "network" with the number of one, like "disk0"';
+
+const directBoot = v.strictObject(
+  {
+    kernel: imageName(),
+    initrd: v.optional(imageName()),
+    commandLine: v.optional(
+      v.pipe(
+        v.string(COMMAND_LINE_RULE),
+        v.maxLength(COMMAND_LINE_MAX, COMMAND_LINE_RULE),
+        v.regex(/^[ -~]*$/, COMMAND_LINE_RULE),
+      ),
+    ),
+  },
+  SPEC_RULE,
+);
+
+const firmwareBoot = v.strictObject(
+  {
+    firmware: imageName(),
+    variables: imageName(),
+    bootOrder: v.optional(
+      v.pipe(
+        v.array(
+          v.pipe(v.string(DEVICE_RULE), v.regex(/^(disk|network)\d{1,2}$/, DEVICE_RULE)),
+          "must be an array",
+        ),
+        v.maxLength(DISKS_MAX + NETWORKS_MAX, `must have at most ${DISKS_MAX + NETWORKS_MAX} elements`),
+      ),
+    ),
+  },
+  SPEC_RULE,
+);
+
+function hasFirmware(boot: unknown): boolean {
+  return typeof boot === "object" && boot !== null && "firmware" in boot;
+}
+
 export const vmRequest = v.strictObject(
   {
     name: v.pipe(v.string(VM_NAME_RULE), v.regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$/, VM_NAME_RULE)),
@@ -47,20 +85,7 @@ export const vmRequest = v.strictObject(
       whole(MEMORY_MIN, MEMORY_MAX),
       v.multipleOf(MEMORY_STEP, "must be a multiple of 2 MiB (2097152)"),
     ),
-    boot: v.strictObject(
-      {
-        kernel: imageName(),
-        initrd: v.optional(imageName()),
-        commandLine: v.optional(
-          v.pipe(
-            v.string(COMMAND_LINE_RULE),
-            v.maxLength(COMMAND_LINE_MAX, COMMAND_LINE_RULE),
-            v.regex(/^[ -~]*$/, COMMAND_LINE_RULE),
-          ),
-        ),
-      },
-      SPEC_RULE,
-    ),
+    boot: v.lazy((input) => (hasFirmware(input) ? firmwareBoot : directBoot)),
     disks: v.optional(
       v.pipe(
         v.array(v.strictObject({ image: imageName(), readOnly: flag() }, SPEC_RULE), "must be an array"),

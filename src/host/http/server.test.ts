@@ -133,6 +133,7 @@ describe("rude clients", () => {
     const seed = testSeed();
     const random = new SeededRandom(seed);
     const good = await host.spec();
+    const { kernel } = good.boot as { kernel: string };
     const values: readonly unknown[] = [
       null,
       true,
@@ -151,11 +152,11 @@ describe("rude clients", () => {
       [{}],
       [null],
       { image: 1 },
-      good.boot.kernel,
-      { kernel: good.boot.kernel },
+      kernel,
+      { kernel: kernel },
       2 ** 26,
       "a".repeat(3000),
-      [{ image: good.boot.kernel }],
+      [{ image: kernel }],
     ];
     const keys = [
       "name",

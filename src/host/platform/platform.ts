@@ -33,7 +33,7 @@ export interface FileInfo {
 /** Files by path and by descriptor; the same calls as src/sys/fs.ts. */
 export interface Files {
   readText(path: string): string;
-  replaceFile(path: string, content: string, mode?: number): void;
+  replaceFile(path: string, content: string | Uint8Array, mode?: number): void;
   makeDirectories(path: string, mode?: number): void;
   readDirectory(path: string): { readonly name: string }[];
   tryStat(path: string): FileInfo | null;

@@ -140,6 +140,24 @@ export class ImageStore {
     return this.get(name);
   }
 
+  /** All of a small image. Throws RequestError: 404, or 400 when it is larger than `maxBytes`. */
+  readWhole(name: string, maxBytes: number): Uint8Array {
+    const { sizeBytes } = this.get(name);
+    if (sizeBytes > maxBytes) {
+      const message = `The image "${name}" has ${sizeBytes} bytes; at most ${maxBytes} can be used here.`;
+      throw new RequestError(400, "image_too_large", message);
+    }
+    const out = new Uint8Array(sizeBytes);
+    const { files } = this.#platform;
+    const fd = files.open(this.path(name), O_RDONLY);
+    try {
+      files.pread(fd, out, 0);
+    } finally {
+      files.close(fd);
+    }
+    return out;
+  }
+
   /** Throws RequestError (404). */
   delete(name: string): void {
     this.get(name);

@@ -22,7 +22,8 @@ export interface Behaviour {
 const config = JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) as VmmConfig;
 let behaviour: Behaviour = {};
 try {
-  behaviour = JSON.parse(readFileSync(config.boot.kernel, "utf8")) as Behaviour;
+  const { boot } = config;
+  behaviour = JSON.parse(readFileSync("kernel" in boot ? boot.kernel : boot.firmware, "utf8")) as Behaviour;
 } catch {
   // An ordinary file: behave well.
 }

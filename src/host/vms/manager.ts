@@ -14,6 +14,8 @@ export type VmRequest = Omit<VmSpec, "networks" | "disks"> & {
   readonly networks?: readonly (Omit<VmNetwork, "mac"> & { readonly mac?: string | undefined })[] | undefined;
 };
 
+/** What flash can hold. */
+const VARIABLES_MAX = 16 * MiB;
 /** Descriptions kept at once: each costs the host some memory even while its VM is stopped. */
 const VMS_MAX = 512;
 
@@ -70,10 +72,17 @@ export class VmManager {
     const disks = request.disks ?? [];
     const networks = this.#withMacs(id, request.networks ?? []);
     const spec: VmSpec = { ...request, disks, networks };
+    checkBootOrder(spec);
     this.#checkMemory(spec);
     this.#checkImages(spec);
     const record = { id, createdAt: timestamp(platform), spec };
-    store.save(record);
+    const variables = "firmware" in spec.boot ? this.#variables(spec.boot.variables) : null;
+    try {
+      store.create(record, variables);
+    } catch (error) {
+      store.delete(id);
+      throw error;
+    }
     const vm = new Vm(this.#environment, record);
     this.#vms.set(id, vm);
     return vm;
@@ -157,6 +166,17 @@ export class VmManager {
     });
   }
 
+  #variables(image: string): Uint8Array {
+    const { images } = this.#environment;
+    if (images.has(image)) return images.readWhole(image, VARIABLES_MAX);
+    throw new RequestError(
+      400,
+      "image_not_found",
+      `There is no image "${image}". Upload it first.`,
+      "boot.variables",
+    );
+  }
+
   #checkMemory(spec: VmSpec): void {
     if (spec.memoryBytes <= this.#totalMemoryBytes) return;
     throw new RequestError(
@@ -192,4 +212,19 @@ export class VmManager {
       }
     });
   }
+}
+
+function checkBootOrder({ boot, disks, networks }: VmSpec): void {
+  const order = "firmware" in boot ? (boot.bootOrder ?? []) : [];
+  order.forEach((device, i) => {
+    const [, kind, index] = /^(disk|network)(\d+)$/.exec(device) ?? [];
+    if (Number(index) < (kind === "disk" ? disks : networks).length) return;
+    const field = `boot.bootOrder[${i}]`;
+    throw new RequestError(
+      400,
+      "invalid_request",
+      `${field} names a device that the VM does not have.`,
+      field,
+    );
+  });
 }

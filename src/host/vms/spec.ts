@@ -11,11 +11,28 @@ export interface VmNetwork {
   readonly vhost?: boolean;
 }
 
+/** The VMM loads the kernel: names of images. */
+export interface VmDirectBoot {
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly commandLine?: string;
+}
+
+/** The guest starts with UEFI firmware. */
+export interface VmFirmwareBoot {
+  /** Name of the image with the firmware's code. */
+  readonly firmware: string;
+  /** Name of the image that the VM's own firmware variables were copied from when it was made. */
+  readonly variables: string;
+  /** What the firmware tries first: "disk0", "network1". */
+  readonly bootOrder?: readonly string[];
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
   readonly memoryBytes: number;
-  readonly boot: { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string };
+  readonly boot: VmDirectBoot | VmFirmwareBoot;
   readonly disks: readonly VmDisk[];
   readonly networks: readonly VmNetwork[];
 }
@@ -36,14 +53,22 @@ export interface VmRecord {
   readonly lastEnd?: VmEnd;
 }
 
-/** All images a VM refers to, each with the field that names it. */
+/** All images a VM needs while it exists, each with the field that names it. */
 export function imagesOf(
   spec: VmSpec,
 ): { readonly image: string; readonly field: string; readonly writable: boolean }[] {
-  const { kernel, initrd } = spec.boot;
+  const { boot } = spec;
+  const bootImages: [string | undefined, string][] =
+    "firmware" in boot
+      ? [[boot.firmware, "boot.firmware"]]
+      : [
+          [boot.kernel, "boot.kernel"],
+          [boot.initrd, "boot.initrd"],
+        ];
   return [
-    { image: kernel, field: "boot.kernel", writable: false },
-    ...(initrd === undefined ? [] : [{ image: initrd, field: "boot.initrd", writable: false }]),
+    ...bootImages.flatMap(([image, field]) =>
+      image === undefined ? [] : [{ image, field, writable: false }],
+    ),
     ...spec.disks.map(({ image, readOnly }, i) => ({
       image,
       field: `disks[${i}].image`,

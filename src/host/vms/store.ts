@@ -34,6 +34,18 @@ export class VmStore {
     this.#platform.files.replaceFile(this.#path(record.id), JSON.stringify(record));
   }
 
+  /** Where a VM's firmware variables are. */
+  variablesPath(id: string): string {
+    return `${this.#directory}/${id}/nvram.fd`;
+  }
+
+  /** A new VM, with its firmware variables if it has any. Throws SystemError. */
+  create(record: VmRecord, variables: Uint8Array | null): void {
+    this.#platform.files.makeDirectories(`${this.#directory}/${record.id}`);
+    if (variables !== null) this.#platform.files.replaceFile(this.variablesPath(record.id), variables);
+    this.save(record);
+  }
+
   delete(id: string): void {
     this.#platform.files.removeTree(`${this.#directory}/${id}`);
   }

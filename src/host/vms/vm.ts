@@ -324,16 +324,12 @@ export class Vm {
 
   #config(taps: readonly string[]): VmmConfig {
     const { images } = this.environment;
-    const { name, cpus, memoryBytes, boot, disks, networks } = this.spec;
+    const { name, cpus, memoryBytes, disks, networks } = this.spec;
     return {
       name,
       cpus,
       memoryBytes,
-      boot: {
-        kernel: images.path(boot.kernel),
-        ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),
-        commandLine: boot.commandLine ?? DEFAULT_COMMAND_LINE,
-      },
+      boot: this.#bootConfig(),
       disks: disks.map(({ image, readOnly }, i) => ({
         path: images.path(image),
         readOnly: readOnly ?? false,
@@ -345,6 +341,23 @@ export class Vm {
       }),
       serial: { kind: "socket", path: this.#directory.serialSocket },
       controlSocket: this.#directory.controlSocket,
+    };
+  }
+
+  #bootConfig(): VmmConfig["boot"] {
+    const { images, store } = this.environment;
+    const { boot } = this.spec;
+    if ("firmware" in boot) {
+      return {
+        firmware: images.path(boot.firmware),
+        nvram: store.variablesPath(this.id),
+        ...(boot.bootOrder === undefined ? {} : { order: boot.bootOrder }),
+      };
+    }
+    return {
+      kernel: images.path(boot.kernel),
+      ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),
+      commandLine: boot.commandLine ?? DEFAULT_COMMAND_LINE,
     };
   }
 

@@ -1,4 +1,4 @@
-/** The library that is loaded into QEMU to work around an error of its CPU emulation: what and why is in ignne.c. */
+/** The library that is loaded into QEMU to work around errors of its CPU emulation: what and why is in qemu-fix.c. */
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { cached, keyOf } from "../../image/cache.ts";
 
-const source = fileURLToPath(new URL("ignne.c", import.meta.url));
-const libraryName = "ignne.so";
+const source = fileURLToPath(new URL("qemu-fix.c", import.meta.url));
+const libraryName = "qemu-fix.so";
 
 /** Compiles the library unless the cache has it, and gives its path. */
 export async function qemuFixLibrary(): Promise<string> {

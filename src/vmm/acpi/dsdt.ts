@@ -11,7 +11,7 @@
  * The power button is fixed hardware (FADT). The keyboard controller is not listed: nothing is plugged into it.
  */
 import { SLEEP_TYPE_S5 } from "../devices/acpi-pm/bits.ts";
-import { Gsi, Mmio, PCI_BUSES, Port, pciInterrupt, type Range } from "../platform.ts";
+import { Gsi, PCI_BUSES, Port, pciInterrupt, type Range } from "../platform.ts";
 import { type Aml, eisaId, integer, path, string, uuidBytes } from "./aml/encode.ts";
 import {
   busWindow,
@@ -42,6 +42,10 @@ import { buildTable } from "./table.ts";
 
 export interface DsdtConfig {
   readonly cpus: number;
+  /** Where PCI Express configuration space is. */
+  readonly ecam: Range;
+  /** Where 32-bit BARs go. */
+  readonly pciWindows: readonly Range[];
   /** Where 64-bit BARs go, when there is room for them. */
   readonly pciWindow64: Range | null;
 }
@@ -62,10 +66,10 @@ export function buildDsdt(config: DsdtConfig): Uint8Array {
     scope(
       "_SB",
       ...processors(config.cpus),
-      pciRoot(config.pciWindow64),
+      pciRoot(config),
       serialPort(),
       realTimeClock(),
-      motherboard(),
+      motherboard(config.ecam),
     ),
     name("_S5", packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0))),
   ];
@@ -82,7 +86,7 @@ function processors(cpus: number): Aml[] {
   );
 }
 
-function pciRoot(window64: Range | null): Aml {
+function pciRoot({ pciWindows, pciWindow64 }: DsdtConfig): Aml {
   const afterConfig = Port.pciConfigData.start + Port.pciConfigData.size;
   return device(
     "PCI0",
@@ -99,8 +103,8 @@ function pciRoot(window64: Range | null): Aml {
         ioPorts({ start: Port.pciConfigAddress.start, size: afterConfig - Port.pciConfigAddress.start }),
         ioWindow({ start: 0, size: Port.pciConfigAddress.start }),
         ioWindow({ start: afterConfig, size: 0x1_0000 - afterConfig }),
-        memoryWindow(Mmio.pciWindow),
-        ...(window64 === null ? [] : [memoryWindow(window64)]),
+        ...pciWindows.map(memoryWindow),
+        ...(pciWindow64 === null ? [] : [memoryWindow(pciWindow64)]),
       ),
     ),
     name("_PRT", packageOf(...interruptRouting())),
@@ -156,10 +160,6 @@ function realTimeClock(): Aml {
   );
 }
 
-function motherboard(): Aml {
-  return device(
-    "MBRD",
-    name("_HID", eisaId("PNP0C02")),
-    name("_CRS", resourceTemplate(fixedMemory(Mmio.ecam))),
-  );
+function motherboard(ecam: Range): Aml {
+  return device("MBRD", name("_HID", eisaId("PNP0C02")), name("_CRS", resourceTemplate(fixedMemory(ecam))));
 }

@@ -1,6 +1,6 @@
 /** PCI Express memory-mapped configuration space (PCI Firmware Specification 3.3, 4.1.2): where ECAM is. */
 import { bytes, packed, u8, u16, u32, u64 } from "../../base/layout.ts";
-import { Mmio, PCI_BUSES } from "../platform.ts";
+import { PCI_BUSES } from "../platform.ts";
 import { buildTable } from "./table.ts";
 
 export const McfgBody = packed("MCFG", "PCI Firmware Specification 3.3, 4.1.2", {
@@ -12,6 +12,6 @@ export const McfgBody = packed("MCFG", "PCI Firmware Specification 3.3, 4.1.2", 
   reserved2: u32,
 });
 
-export function buildMcfg(): Uint8Array {
-  return buildTable("MCFG", 1, McfgBody.encode({ base_address: Mmio.ecam.start, bus_end: PCI_BUSES - 1 }));
+export function buildMcfg(ecamStart: number): Uint8Array {
+  return buildTable("MCFG", 1, McfgBody.encode({ base_address: ecamStart, bus_end: PCI_BUSES - 1 }));
 }

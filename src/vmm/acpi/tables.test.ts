@@ -12,10 +12,16 @@ import { FadtBody } from "./fadt.ts";
 import { LocalApicEntry, MadtBody } from "./madt.ts";
 import { Rsdp } from "./rsdp.ts";
 import { checksum, TableHeader } from "./table.ts";
-import { type AcpiConfig, buildAcpiTables, layoutAcpiTables, type PlacedTable } from "./tables.ts";
+import {
+  type AcpiConfig,
+  buildAcpiTables,
+  directBootConfig,
+  layoutAcpiTables,
+  type PlacedTable,
+} from "./tables.ts";
 
 function config(cpus: number, memoryBytes: number, addressBits = 48): AcpiConfig {
-  return { cpus, pciWindow64: pciWindow64(memoryBytes, addressBits) };
+  return directBootConfig(cpus, pciWindow64(memoryBytes, addressBits));
 }
 
 function signatureOf(table: PlacedTable): string {

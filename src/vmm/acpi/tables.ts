@@ -2,7 +2,7 @@
 import { type GuestPhysical, guestPhysical } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { LowMemory } from "../platform.ts";
+import { LowMemory, Mmio, type Range } from "../platform.ts";
 import { buildDsdt, type DsdtConfig } from "./dsdt.ts";
 import { buildFacs, FACS_ALIGN } from "./facs.ts";
 import { buildFadt } from "./fadt.ts";
@@ -14,6 +14,11 @@ import { buildXsdt } from "./xsdt.ts";
 
 export type AcpiConfig = DsdtConfig;
 
+/** What the tables of a directly booted machine say of it. */
+export function directBootConfig(cpus: number, pciWindow64: Range | null): AcpiConfig {
+  return { cpus, ecam: Mmio.ecam, pciWindows: [Mmio.pciWindow], pciWindow64 };
+}
+
 export interface PlacedTable {
   readonly address: GuestPhysical;
   readonly bytes: Uint8Array;
@@ -23,9 +28,9 @@ export interface PlacedTable {
 const RSDP_ALIGN = 16;
 const XSDT_ENTRIES = 3;
 
-/** The tables and where they belong; the first is the RSDP. */
-export function layoutAcpiTables(config: AcpiConfig): PlacedTable[] {
-  const { start, size } = LowMemory.bios;
+/** The tables and where in `range` they belong; the first is the RSDP, the second the XSDT. */
+export function layoutAcpiTables(config: AcpiConfig, range: Range = LowMemory.bios): PlacedTable[] {
+  const { start, size } = range;
   const placed: PlacedTable[] = [];
   let next = start;
   const reserve = (length: number, align: number): GuestPhysical => {
@@ -49,8 +54,8 @@ export function layoutAcpiTables(config: AcpiConfig): PlacedTable[] {
   const xsdtAt = reserve(TableHeader.size + XSDT_ENTRIES * 8, RSDP_ALIGN);
   const facsAt = place(buildFacs(), FACS_ALIGN);
   const dsdtAt = place(buildDsdt(config));
-  const listed = [buildFadt(facsAt, dsdtAt), buildMadt(config.cpus), buildMcfg()].map((table) =>
-    place(table),
+  const listed = [buildFadt(facsAt, dsdtAt), buildMadt(config.cpus), buildMcfg(config.ecam.start)].map(
+    (table) => place(table),
   );
   return [
     { address: rsdpAt, bytes: buildRsdp(xsdtAt) },

@@ -10,7 +10,10 @@ const FAST_STRINGS = 1n << 0n;
 const MTRR_ENABLE = 1n << 11n;
 const WRITE_BACK = 6n;
 
+/** What processors have after power-on, where guest firmware sets the others up. */
+export const RESET_MSRS: readonly MsrValue[] = [{ index: IA32_MISC_ENABLE, value: FAST_STRINGS }];
+
 export const FIRMWARE_MSRS: readonly MsrValue[] = [
-  { index: IA32_MISC_ENABLE, value: FAST_STRINGS },
+  ...RESET_MSRS,
   { index: IA32_MTRR_DEF_TYPE, value: MTRR_ENABLE | WRITE_BACK },
 ];

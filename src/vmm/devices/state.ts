@@ -43,6 +43,13 @@ export class StateReader {
     throw this.#bad(field, "true or false");
   }
 
+  /** One of a few words. */
+  oneOf<T extends string>(field: string, words: readonly T[]): T {
+    const found = words.find((word) => word === this.#state[field]);
+    if (found !== undefined) return found;
+    throw this.#bad(field, `one of ${words.join(", ")}`);
+  }
+
   /** An array of at most `maxLength` bytes. */
   bytes(field: string, maxLength: number): readonly number[] {
     const value = this.#state[field];

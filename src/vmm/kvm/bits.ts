@@ -17,7 +17,6 @@ export const UserspaceMemoryRegion = struct("kvm_userspace_memory_region", KVM_H
   memorySize: u64,
   userspaceAddr: u64,
 });
-
 /** Makes KVM note which pages the guest writes. */
 export const KVM_MEM_LOG_DIRTY_PAGES = 1;
 /** Guest writes leave KVM; reads do not. */

@@ -31,11 +31,12 @@ export interface MemoryRegion {
   readonly host: HostVirtual;
 }
 
-/** Splits `sizeBytes` of RAM around the PCI hole. */
+/** Splits `sizeBytes` of RAM around the PCI hole, which begins at `holeStart`. */
 export function layoutRam(
   sizeBytes: number,
+  holeStart: number = PCI_HOLE_START,
 ): { start: GuestPhysical; sizeBytes: number; fileOffset: number }[] {
-  const low = Math.min(sizeBytes, PCI_HOLE_START);
+  const low = Math.min(sizeBytes, holeStart);
   const regions = [{ start: guestPhysical(0), sizeBytes: low, fileOffset: 0 }];
   if (sizeBytes > low) {
     regions.push({ start: guestPhysical(HIGH_MEMORY_START), sizeBytes: sizeBytes - low, fileOffset: low });

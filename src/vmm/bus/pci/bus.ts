@@ -30,6 +30,8 @@ export interface PciBusOptions {
   /** Where 32-bit BARs are put at first. */
   readonly window: { readonly start: number; readonly size: number };
   readonly mmio: MmioPlacer;
+  /** What is in slot 0; absent: the generic host bridge. */
+  readonly hostBridge?: PciFunction;
 }
 
 export class PciBus implements Stateful {
@@ -42,7 +44,7 @@ export class PciBus implements Stateful {
   constructor(options: PciBusOptions) {
     this.#options = options;
     this.#nextAddress = options.window.start;
-    this.add(0, new PciFunction("PCI host bridge", HOST_BRIDGE, null));
+    this.add(0, options.hostBridge ?? new PciFunction("PCI host bridge", HOST_BRIDGE, null));
   }
 
   /** Puts a function into a slot. Throws when the slot is taken or the window is full. */

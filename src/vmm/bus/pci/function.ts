@@ -46,6 +46,17 @@ export interface CapabilityOptions {
   readonly onWrite?: (offset: number, size: number) => void;
 }
 
+/** Registers of a function's own, outside its capabilities. Offsets given to the handler are relative to `start`. */
+export interface PrivateRegisters {
+  readonly start: number;
+  /** What they hold after power-on. */
+  readonly body: Uint8Array;
+  /** Bits the guest may write; absent: none. */
+  readonly writeMask?: Uint8Array;
+  /** After a write that touches them, and when saved ones have been restored. */
+  readonly onWrite?: () => void;
+}
+
 /** Where the machine puts a BAR's registers; the MMIO bus is one. */
 export interface MmioPlacer {
   register(
@@ -77,6 +88,7 @@ export class PciFunction implements Stateful {
   readonly #writeMask = new Uint8Array(CONFIG_SIZE);
   readonly #bars: Bar[] = [];
   readonly #capabilities: Capability[] = [];
+  readonly #private: { readonly start: number; readonly end: number; readonly onWrite: () => void }[] = [];
   readonly #line: InterruptLine | null;
   #powerOn: Uint8Array | null = null;
   #capabilitiesEnd = CAPABILITIES_START;
@@ -148,6 +160,14 @@ export class PciFunction implements Stateful {
     return start;
   }
 
+  /** Declares registers of the function's own. To be called before the function is put on a bus. */
+  addPrivateRegisters(options: PrivateRegisters): void {
+    const { start, body, writeMask, onWrite } = options;
+    this.config.set(body, start);
+    if (writeMask) this.#writeMask.set(writeMask, start);
+    if (onWrite) this.#private.push({ start, end: start + body.length, onWrite });
+  }
+
   /**
    * Called by the bus: registers the BARs' blocks with the machine, gives each an address (as firmware would have
    * done) and enables memory decoding. `allocate` returns an address aligned to the size.
@@ -202,6 +222,9 @@ export class PciFunction implements Stateful {
         capability.onWrite(offset - capability.start, size);
       }
     }
+    for (const registers of this.#private) {
+      if (offset < registers.end && end > registers.start) registers.onWrite();
+    }
   }
 
   /** Where a BAR decodes now; null when it does not. */
@@ -221,8 +244,7 @@ export class PciFunction implements Stateful {
   reset(): void {
     if (this.#powerOn) this.config.set(this.#powerOn);
     this.#interrupt = false;
-    this.#decode();
-    this.#driveLine();
+    this.#takeEffect();
   }
 
   save(): DeviceState {
@@ -236,8 +258,14 @@ export class PciFunction implements Stateful {
     }
     this.config.set(config as number[]);
     this.#interrupt = ((this.config[HeaderType0.offset.status] as number) & Status.interrupt) !== 0;
+    this.#takeEffect();
+  }
+
+  /** After configuration space has changed as a whole. */
+  #takeEffect(): void {
     this.#decode();
     this.#driveLine();
+    for (const registers of this.#private) registers.onWrite();
   }
 
   #command(): number {

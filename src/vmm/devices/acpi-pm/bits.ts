@@ -22,8 +22,8 @@ export const Pm1Control = {
   SleepEnable: 1 << 13,
 } as const;
 
-/** What the guest writes to SLP_TYP for soft-off; the DSDT's \_S5 says so. */
-export const SLEEP_TYPE_S5 = 5;
+/** What the guest writes to SLP_TYP for soft-off; the DSDT's \_S5 says so, and OVMF takes it for granted. */
+export const SLEEP_TYPE_S5 = 0;
 
 /** Counts of the power management timer in a millisecond: 3.579545 MHz. */
 export const PM_TIMER_TICKS_PER_MS = 3579.545;

@@ -19,6 +19,8 @@ export interface RtcPorts {
   readonly clock: Clock;
   /** For the memory sizes that old software reads from CMOS. */
   readonly memoryBytes: number;
+  /** Where RAM below 4 GiB ends; absent: at the usual place. */
+  readonly pciHoleStart?: number;
   readonly cpus: number;
 }
 
@@ -37,7 +39,7 @@ const PERIOD_MIN_MS = 1;
 export class Rtc implements RegisterBlock, Stateful {
   readonly #interrupt: InterruptLine;
   readonly #clock: Clock;
-  readonly #memoryBytes: number;
+  readonly #ram: ReturnType<typeof layoutRam>;
   readonly #cpus: number;
 
   readonly #cmos = new Uint8Array(CMOS_SIZE);
@@ -52,7 +54,7 @@ export class Rtc implements RegisterBlock, Stateful {
   constructor(ports: RtcPorts) {
     this.#interrupt = ports.interrupt;
     this.#clock = ports.clock;
-    this.#memoryBytes = ports.memoryBytes;
+    this.#ram = layoutRam(ports.memoryBytes, ports.pciHoleStart);
     this.#cpus = ports.cpus;
     this.#initialise();
   }
@@ -106,9 +108,8 @@ export class Rtc implements RegisterBlock, Stateful {
     cmos[Register.B] = RegisterB.Hours24;
     this.#index = 0;
     this.#secondSeen = this.#second();
-    const ram = layoutRam(this.#memoryBytes);
-    const low = ram[0]?.sizeBytes ?? 0;
-    const high = ram[1]?.sizeBytes ?? 0;
+    const low = this.#ram[0]?.sizeBytes ?? 0;
+    const high = this.#ram[1]?.sizeBytes ?? 0;
     const word = (at: number, value: number) => {
       const clamped = Math.max(0, Math.min(0xffff, Math.floor(value)));
       cmos[at] = clamped;
