@@ -47,6 +47,7 @@ export function parseConfig(text: string): VmmConfig {
     "serial",
     "controlSocket",
     "virtioConsole",
+    "graphics",
   ];
   const config = object(parsed, "", fields);
   const memoryBytes = integer(config.memoryBytes, "memoryBytes", MEMORY_MIN, MEMORY_MAX);
@@ -67,6 +68,7 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
     ),
     ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
+    ...present("graphics", optional(config.graphics, parseGraphics)),
   };
 }
 
@@ -140,6 +142,12 @@ function parseSerial(value: unknown): VmmConfig["serial"] {
   if (kind !== "stdio") bad("serial.kind", 'must be "stdio" or "socket"');
   if (path !== undefined) bad("serial.path", 'belongs to the kind "socket" only');
   return { kind: "stdio" };
+}
+
+function parseGraphics(value: unknown): NonNullable<VmmConfig["graphics"]> {
+  const { kind, path } = object(value, "graphics", ["kind", "path"]);
+  if (kind !== "vnc") bad("graphics.kind", 'must be "vnc"');
+  return { kind, path: socketPath(path, "graphics.path") };
 }
 
 function bad(field: string, problem: string): never {

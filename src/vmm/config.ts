@@ -15,6 +15,8 @@ export interface VmmConfig {
   readonly controlSocket?: string;
   /** A virtio-console beside the serial port, on a Unix socket of its own. */
   readonly virtioConsole?: { readonly path: string };
+  /** A display, shown by VNC on a Unix socket. Absent: the machine has none. */
+  readonly graphics?: { readonly kind: "vnc"; readonly path: string };
 }
 
 /** The VMM loads the kernel itself. */

@@ -22,6 +22,7 @@ import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
 import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
+import type { BochsDisplay } from "./devices/display/bochs-display.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
@@ -29,6 +30,8 @@ import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
 import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import type { FlashBanks } from "./firmware/flash-banks.ts";
+import { attachDisplay, firmwareScreen } from "./graphics.ts";
+import type { InputSink } from "./input.ts";
 import { Capability } from "./kvm/bits.ts";
 import { KvmDoorbellController } from "./kvm/doorbells.ts";
 import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
@@ -66,6 +69,10 @@ export class Machine implements MachineControl {
   /** See MachineControl. */
   ending = false;
   readonly memory: GuestMemory;
+  /** Null when the machine has no graphics. */
+  readonly display: BochsDisplay | null;
+  /** Takes what viewers type and point at. The machine has neither keyboard nor pointer yet. */
+  readonly input: InputSink = { key: () => {}, pointer: () => {} };
   readonly #host: MachineHost;
   readonly #ram: GuestRam;
   readonly #vm: KvmVm;
@@ -136,6 +143,8 @@ export class Machine implements MachineControl {
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
     });
+
+    this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);
 
     const cpuid = system.supportedCpuid();
     const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
@@ -266,6 +275,7 @@ export class Machine implements MachineControl {
         kernel: kernelFile,
         commandLine,
         rsdp,
+        ...(this.display === null ? {} : { screen: firmwareScreen(this.display) }),
         ...(initrdFile === undefined ? {} : { initrd: initrdFile }),
       }),
     );

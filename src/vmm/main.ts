@@ -15,7 +15,7 @@ import {
   setInherited,
 } from "../sys/exec.ts";
 import { readFile, tryUnlink } from "../sys/fs.ts";
-import { createLogger } from "../sys/log.ts";
+import { createLogger, limited } from "../sys/log.ts";
 import { EventLoop } from "../sys/loop.ts";
 import { exit, getpid } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
@@ -31,6 +31,7 @@ import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
+import { VncServer } from "./vnc/server.ts";
 
 const log = createLogger("vmm");
 
@@ -42,6 +43,8 @@ const END_CAUSE = {
 
 /** Errors of this kind are the configuration's fault, not the VMM's. */
 const CONFIG_ERRORS = ["usage", "bad_config"];
+/** Lines that viewers may cause in the log. */
+const VNC_COMPLAINTS_MAX = 50;
 
 class Vmm {
   readonly #args: VmmArguments;
@@ -52,12 +55,13 @@ class Vmm {
   readonly #serial: CharSocket | CharStdio;
   readonly #control: ControlServer | null;
   readonly #machine: Machine;
+  readonly #vnc: VncServer | null;
 
   constructor(args: VmmArguments, config: VmmConfig) {
     this.#args = args;
     this.#config = config;
     this.#executable = openOwnExecutable();
-    const { serial, virtioConsole, controlSocket } = config;
+    const { serial, virtioConsole, controlSocket, graphics } = config;
     const loop = this.#loop;
     // Threads inherit the blocked signals, so this comes before them.
     watchSignals(loop, [SIGTERM, SIGINT, SIGHUP], (signal) =>
@@ -69,11 +73,13 @@ class Vmm {
         : new CharStdio(loop, () => this.#machine.stop("stopped from the terminal"));
     const console =
       virtioConsole === undefined ? null : new CharSocket(loop, this.#listen("console", virtioConsole.path));
+    const graphicsFd = graphics === undefined ? -1 : this.#listen("graphics", graphics.path);
     const controlFd = controlSocket === undefined ? -1 : this.#listen("control", controlSocket);
+    const clock = new SystemClock(loop);
     try {
       this.#machine = new Machine(config, {
         loop,
-        clock: new SystemClock(loop),
+        clock,
         log,
         serial: this.#serial,
         console,
@@ -85,6 +91,19 @@ class Vmm {
     }
     loop.onError = (error) => this.#machine.fail(`a device failed: ${describeError(error)}`);
     onUnhandledRejection((error) => this.#machine.fail(`a task failed: ${describeError(error)}`));
+    const { display, input } = this.#machine;
+    const complaints = limited((message) => log.warn(message), VNC_COMPLAINTS_MAX);
+    this.#vnc =
+      display === null
+        ? null
+        : new VncServer(graphicsFd, {
+            name: config.name,
+            screen: display,
+            sink: input,
+            loop,
+            clock,
+            log: complaints,
+          });
     this.#control = controlFd < 0 ? null : this.#serveControl(controlFd);
   }
 
@@ -132,6 +151,7 @@ class Vmm {
     if (end.kind === "failed") log.error(`${this.#config.name}: ${end.message}`);
     else log.info(`${this.#config.name}: ${end.message}`);
     this.#machine.close();
+    this.#vnc?.close();
     if (end.kind === "reset") {
       this.#control?.send({ event: "reset" });
       this.#serial.close();
