@@ -4,7 +4,7 @@ import { SeededRandom, testSeed } from "../../base/random.ts";
 import { PAGE_BYTES, type Screen, type ScreenMode, VIDEO_MEMORY_BYTES } from "../devices/display/screen.ts";
 import { Encoding } from "./bits.ts";
 import type { VncClient } from "./client.ts";
-import { type Format, NATIVE, Viewer } from "./testing/viewer.ts";
+import { type Format, NATIVE, Viewer } from "./test-viewer.ts";
 import { Viewers } from "./viewers.ts";
 
 /** A screen drawn by tests, which note what they draw as KVM does. */

@@ -1,7 +1,7 @@
 /** A viewer for tests: it decodes what a VncClient sends, by the protocol's text and with zlib, into a picture. */
 import assert from "node:assert/strict";
 import { constants, inflateSync } from "node:zlib";
-import { Encoding } from "../bits.ts";
+import { Encoding } from "./bits.ts";
 
 /** Takes bytes off the front of what arrived. */
 class Reader {
