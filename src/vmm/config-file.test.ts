@@ -12,6 +12,7 @@ const complete = {
   serial: { kind: "socket", path: "/run/vm/serial" },
   controlSocket: "/run/vm/control",
   virtioConsole: { path: "/run/vm/console" },
+  graphics: { kind: "vnc", path: "/run/vm/vnc" },
 };
 const smallest = {
   name: "x",
@@ -84,6 +85,9 @@ test("each wrong field is refused by its name", () => {
     ["serial.path", "x".repeat(108)],
     ["controlSocket", ""],
     ["virtioConsole.path", undefined],
+    ["graphics.kind", "spice"],
+    ["graphics.path", ""],
+    ["graphics.port", 5900],
     ["bogus", true],
   ];
   for (const [field, value] of cases) {
