@@ -40,7 +40,7 @@ export async function oldClientScreenshot(api: ApiClient, id: string, name: stri
   try {
     await promisify(execFile)(
       "vncsnapshot",
-      ["-allowblank", "-nocursor", `127.0.0.1:${display.port}`, path],
+      ["-allowblank", "-nocursor", `127.0.0.1:${display.port - VNC_PORT}`, path],
       {
         timeout: TIMEOUT_MS,
       },
