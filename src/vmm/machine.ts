@@ -153,6 +153,7 @@ export class Machine implements MachineControl {
     if (firmware && hostBridge) {
       this.#flash = attachFirmware({
         boot: firmware,
+        name: config.name,
         cpus: config.cpus,
         memory: this.memory,
         pciWindow64: firmwareWindow64(config.memoryBytes, addressBits),
