@@ -58,7 +58,10 @@ test("all three errors are gone from a program that has QEMU's functions", async
 
 test("Debian's QEMU has the functions", () => {
   const qemu = execFileSync("sh", ["-c", "command -v qemu-system-x86_64"], { encoding: "utf8" }).trim();
-  const symbols = execFileSync("nm", ["-D", "--defined-only", qemu], { encoding: "utf8" });
+  const symbols = execFileSync("nm", ["-D", "--defined-only", qemu], {
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024,
+  });
   for (const name of [
     "cpu_clear_ignne",
     "cpu_loop_exit_noexc",
