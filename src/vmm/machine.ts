@@ -23,6 +23,7 @@ import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
+import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
@@ -238,6 +239,7 @@ export class Machine implements MachineControl {
     const keyboard = new I8042({
       interrupt: lines.connect(Gsi.keyboard),
       onReset: () => this.reset("keyboard controller"),
+      ...("firmware" in config.boot ? { keyboard: new Ps2Keyboard() } : {}),
     });
     this.#pio.register("keyboard data", Port.i8042Data, keyboard);
     this.#pio.register("keyboard command", Port.i8042Command, keyboard.commandPort);

@@ -17,7 +17,7 @@ const script = `@echo -off
 setvar ThimbleTest -guid ${vendor}
 if %lasterror% == 0 then
   echo VARIABLE-FOUND
-  fs1:
+  fs0:
   \\linux.efi initrd=\\initrd console=ttyS0
 endif
 setvar ThimbleTest -guid ${vendor} -nv -bs -rt =c0ffee
