@@ -12,6 +12,8 @@ const complete = {
   serial: { kind: "socket", path: "/run/vm/serial" },
   controlSocket: "/run/vm/control",
   virtioConsole: { path: "/run/vm/console" },
+  debugExit: true,
+  debugConsole: "/run/vm/debug",
 };
 const smallest = {
   name: "x",
@@ -26,6 +28,12 @@ const smallest = {
 test("a complete and a smallest configuration pass unchanged", () => {
   assert.deepEqual(parseConfig(JSON.stringify(complete)), complete);
   assert.deepEqual(parseConfig(JSON.stringify(smallest)), smallest);
+});
+
+test("what a test program does not need may be left out", () => {
+  const { memoryBytes } = smallest;
+  const parsed = parseConfig(JSON.stringify({ memoryBytes, boot: { kernel: "k" } }));
+  assert.deepEqual(parsed, { ...smallest, name: "vm" });
 });
 
 test("a firmware configuration passes unchanged, and its wrong fields are refused by name", () => {
@@ -79,11 +87,13 @@ test("each wrong field is refused by its name", () => {
     ["networks[0].mac", "52:54:00:12:34"],
     ["networks[0].mac", "53:54:00:12:34:56"],
     ["networks[0].vhost", "yes"],
-    ["serial", undefined],
+    ["serial", null],
     ["serial.kind", "tcp"],
     ["serial.path", "x".repeat(108)],
     ["controlSocket", ""],
     ["virtioConsole.path", undefined],
+    ["debugExit", 1],
+    ["debugConsole", ""],
     ["bogus", true],
   ];
   for (const [field, value] of cases) {

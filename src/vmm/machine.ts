@@ -22,12 +22,15 @@ import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
 import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
+import { DebugConsole, DebugExit } from "./devices/debug/debug-ports.ts";
+import { FwCfg } from "./devices/fw-cfg/fw-cfg.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
 import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
+import { addMachineItems } from "./firmware/files.ts";
 import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import type { FlashBanks } from "./firmware/flash-banks.ts";
 import { Capability } from "./kvm/bits.ts";
@@ -40,7 +43,9 @@ import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
 export interface MachineEnd {
-  readonly kind: "reset" | "power-off" | "stopped" | "failed";
+  readonly kind: "reset" | "power-off" | "stopped" | "failed" | "debug-exit";
+  /** With "debug-exit": the process's exit status. */
+  readonly status?: number;
   readonly message: string;
 }
 
@@ -52,6 +57,8 @@ export interface MachineHost {
   readonly serial: CharBackend;
   /** For the virtio-console; null when the machine has none. */
   readonly console: CharBackend | null;
+  /** Takes the debug console's characters; null when the machine has none. */
+  readonly debugConsole: ((byte: number) => void) | null;
   /** Called once, on the main thread, when no vCPU is in the guest any more. */
   readonly onEnd: (end: MachineEnd) => void;
 }
@@ -110,6 +117,7 @@ export class Machine implements MachineControl {
       clock: host.clock,
     });
     this.#addLegacyDevices(config, lines);
+    this.#addDebugDevices(config);
     const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
     const pci: PciBus = new PciBus({
       window: Mmio.pciWindow,
@@ -257,6 +265,24 @@ export class Machine implements MachineControl {
     this.#pio.register("system control A", Port.systemControlA, controlA);
     this.#pio.register("COM1", Port.com1, this.#serial);
     this.#pio.register("ACPI power management", Port.acpiPm, this.#power);
+  }
+
+  #addDebugDevices(config: VmmConfig): void {
+    const { debugConsole } = this.#host;
+    if (debugConsole !== null) {
+      const console = new DebugConsole(debugConsole);
+      this.#pio.register("debug console", Port.debugConsole, console);
+      this.#pio.register("debug console", Port.debugConsoleOvmf, console);
+    }
+    if (!config.debugExit) return;
+    const onExit = (status: number) =>
+      this.#end({ kind: "debug-exit", status, message: `the guest ended the machine with status ${status}` });
+    this.#pio.register("debug exit", Port.debugExit, new DebugExit(onExit));
+    if ("firmware" in config.boot) return;
+    // Test suites ask it for the number of CPUs and the memory.
+    const fwCfg = new FwCfg(this.memory);
+    addMachineItems(fwCfg, config.cpus, this.memory);
+    this.#pio.register("firmware configuration", Port.fwCfg, fwCfg);
   }
 
   #loadKernel(config: DirectBoot, rsdp: ReturnType<typeof buildAcpiTables>, boot: RunnableVcpu): void {

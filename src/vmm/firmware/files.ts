@@ -36,9 +36,7 @@ const TABLES_STEP = 4096;
 
 export function addFirmwareFiles(fwCfg: FwCfg, facts: FirmwareFacts): void {
   const { cpus, memory, bootOrder } = facts;
-  fwCfg.add(FwCfgKey.ramSize, U64.encode({ value: memory.sizeBytes }));
-  fwCfg.add(FwCfgKey.cpuCount, U16.encode({ value: cpus }));
-  fwCfg.add(FwCfgKey.maxCpus, U16.encode({ value: cpus }));
+  addMachineItems(fwCfg, cpus, memory);
   fwCfg.addFile("etc/e820", memoryMap(memory));
   fwCfg.addFile("etc/system-states", Uint8Array.from(SYSTEM_STATES));
   if (bootOrder.length > 0) fwCfg.addFile("bootorder", bootOrderFile(bootOrder));
@@ -46,6 +44,13 @@ export function addFirmwareFiles(fwCfg: FwCfg, facts: FirmwareFacts): void {
   fwCfg.addFile("etc/smbios/smbios-anchor", smbios.anchor);
   fwCfg.addFile("etc/smbios/smbios-tables", smbios.tables);
   addTables(fwCfg, facts);
+}
+
+/** How much there is of what every machine has. */
+export function addMachineItems(fwCfg: FwCfg, cpus: number, memory: GuestMemory): void {
+  fwCfg.add(FwCfgKey.ramSize, U64.encode({ value: memory.sizeBytes }));
+  fwCfg.add(FwCfgKey.cpuCount, U16.encode({ value: cpus }));
+  fwCfg.add(FwCfgKey.maxCpus, U16.encode({ value: cpus }));
 }
 
 /** RAM as it is, without the holes of a PC below 1 MiB: firmware makes those itself. */
