@@ -25,6 +25,7 @@ import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
 import { DebugConsole, DebugExit } from "./devices/debug/debug-ports.ts";
 import { FwCfg } from "./devices/fw-cfg/fw-cfg.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
+import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
@@ -161,6 +162,7 @@ export class Machine implements MachineControl {
     if (firmware && hostBridge) {
       this.#flash = attachFirmware({
         boot: firmware,
+        name: config.name,
         cpus: config.cpus,
         memory: this.memory,
         pciWindow64: firmwareWindow64(config.memoryBytes, addressBits),
@@ -245,6 +247,7 @@ export class Machine implements MachineControl {
     const keyboard = new I8042({
       interrupt: lines.connect(Gsi.keyboard),
       onReset: () => this.reset("keyboard controller"),
+      ...("firmware" in config.boot ? { keyboard: new Ps2Keyboard() } : {}),
     });
     this.#pio.register("keyboard data", Port.i8042Data, keyboard);
     this.#pio.register("keyboard command", Port.i8042Command, keyboard.commandPort);
