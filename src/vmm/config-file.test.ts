@@ -13,6 +13,8 @@ const complete = {
   controlSocket: "/run/vm/control",
   virtioConsole: { path: "/run/vm/console" },
   graphics: { kind: "vnc", path: "/run/vm/vnc" },
+  debugExit: true,
+  debugConsole: "/run/vm/debug",
 };
 const smallest = {
   name: "x",
@@ -27,6 +29,12 @@ const smallest = {
 test("a complete and a smallest configuration pass unchanged", () => {
   assert.deepEqual(parseConfig(JSON.stringify(complete)), complete);
   assert.deepEqual(parseConfig(JSON.stringify(smallest)), smallest);
+});
+
+test("what a test program does not need may be left out", () => {
+  const { memoryBytes } = smallest;
+  const parsed = parseConfig(JSON.stringify({ memoryBytes, boot: { kernel: "k" } }));
+  assert.deepEqual(parsed, { ...smallest, name: "vm" });
 });
 
 test("a firmware configuration passes unchanged, and its wrong fields are refused by name", () => {
@@ -80,7 +88,7 @@ test("each wrong field is refused by its name", () => {
     ["networks[0].mac", "52:54:00:12:34"],
     ["networks[0].mac", "53:54:00:12:34:56"],
     ["networks[0].vhost", "yes"],
-    ["serial", undefined],
+    ["serial", null],
     ["serial.kind", "tcp"],
     ["serial.path", "x".repeat(108)],
     ["controlSocket", ""],
@@ -88,6 +96,8 @@ test("each wrong field is refused by its name", () => {
     ["graphics.kind", "spice"],
     ["graphics.path", ""],
     ["graphics.port", 5900],
+    ["debugExit", 1],
+    ["debugConsole", ""],
     ["bogus", true],
   ];
   for (const [field, value] of cases) {

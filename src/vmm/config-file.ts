@@ -11,6 +11,7 @@ const MEMORY_MIN = 16 * MiB;
 /** Below the addresses that AMD's HyperTransport reserves under 1 TiB. */
 const MEMORY_MAX = 1000 * GiB;
 const NAME_MAX = 64;
+const NAME_DEFAULT = "vm";
 /** PATH_MAX less the zero at the end. */
 const PATH_MAX = 4095;
 /** sun_path of a Unix socket less the zero at the end. */
@@ -25,6 +26,32 @@ const SERIAL_MAX = 20;
 /** IFNAMSIZ less the zero at the end. */
 const INTERFACE_NAME_MAX = 15;
 
+/** Every field there is, by the object it is in ("" is the file itself). docs/vmm-config.md describes them. */
+export const CONFIG_FIELDS = {
+  "": [
+    "name",
+    "cpus",
+    "memoryBytes",
+    "boot",
+    "disks",
+    "networks",
+    "serial",
+    "controlSocket",
+    "virtioConsole",
+    "graphics",
+    "debugExit",
+    "debugConsole",
+  ],
+  boot: ["kernel", "initrd", "commandLine"],
+  /** `boot` when it has a field `firmware`. */
+  firmwareBoot: ["firmware", "nvram", "order"],
+  disks: ["path", "readOnly", "serial"],
+  networks: ["tap", "mac", "vhost"],
+  serial: ["kind", "path"],
+  virtioConsole: ["path"],
+  graphics: ["kind", "path"],
+} as const satisfies Record<string, readonly string[]>;
+
 type Json = Readonly<Record<string, unknown>>;
 
 /** Throws ThimbleError("bad_config") whose message begins with the field's name. */
@@ -37,38 +64,36 @@ export function parseConfig(text: string): VmmConfig {
       cause: error,
     });
   }
-  const fields = [
-    "name",
-    "cpus",
-    "memoryBytes",
-    "boot",
-    "disks",
-    "networks",
-    "serial",
-    "controlSocket",
-    "virtioConsole",
-    "graphics",
-  ];
-  const config = object(parsed, "", fields);
+  const config = object(parsed, "", CONFIG_FIELDS[""]);
   const memoryBytes = integer(config.memoryBytes, "memoryBytes", MEMORY_MIN, MEMORY_MAX);
   if (memoryBytes % MEMORY_STEP !== 0) bad("memoryBytes", "must be a multiple of 2 MiB (2097152)");
-  const console = optional(config.virtioConsole, (value) => object(value, "virtioConsole", ["path"]));
-  const disks = list(config.disks, "disks", DISKS_MAX, parseDisk);
-  const networks = list(config.networks, "networks", NETWORKS_MAX, parseNetwork);
+  const console = optional(config.virtioConsole, (value) =>
+    object(value, "virtioConsole", CONFIG_FIELDS.virtioConsole),
+  );
+  const disks = list(orElse(config.disks, []), "disks", DISKS_MAX, parseDisk);
+  const networks = list(orElse(config.networks, []), "networks", NETWORKS_MAX, parseNetwork);
   return {
-    name: string(config.name, "name", 1, NAME_MAX),
-    cpus: integer(config.cpus, "cpus", 1, MAX_CPUS),
+    name: string(orElse(config.name, NAME_DEFAULT), "name", 1, NAME_MAX),
+    cpus: integer(orElse(config.cpus, 1), "cpus", 1, MAX_CPUS),
     memoryBytes,
     boot: parseBoot(config.boot, disks.length, networks.length),
     disks,
     networks,
-    serial: parseSerial(config.serial),
+    serial: parseSerial(orElse(config.serial, { kind: "stdio" })),
     ...present(
       "controlSocket",
       optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
     ),
     ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
     ...present("graphics", optional(config.graphics, parseGraphics)),
+    ...present(
+      "debugExit",
+      optional(config.debugExit, (v) => boolean(v, "debugExit")),
+    ),
+    ...present(
+      "debugConsole",
+      optional(config.debugConsole, (v) => string(v, "debugConsole", 1, PATH_MAX)),
+    ),
   };
 }
 
@@ -76,19 +101,19 @@ function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["
   if (typeof value === "object" && value !== null && "firmware" in value) {
     return parseFirmware(value, disks, networks);
   }
-  const boot = object(value, "boot", ["kernel", "initrd", "commandLine"]);
+  const boot = object(value, "boot", CONFIG_FIELDS.boot);
   return {
     kernel: string(boot.kernel, "boot.kernel", 1, PATH_MAX),
     ...present(
       "initrd",
       optional(boot.initrd, (v) => string(v, "boot.initrd", 1, PATH_MAX)),
     ),
-    commandLine: string(boot.commandLine, "boot.commandLine", 0, COMMAND_LINE_MAX),
+    commandLine: string(orElse(boot.commandLine, ""), "boot.commandLine", 0, COMMAND_LINE_MAX),
   };
 }
 
 function parseFirmware(value: unknown, disks: number, networks: number): FirmwareBoot {
-  const boot = object(value, "boot", ["firmware", "nvram", "order"]);
+  const boot = object(value, "boot", CONFIG_FIELDS.firmwareBoot);
   const order = optional(boot.order, (v) =>
     list(v, "boot.order", DISKS_MAX + NETWORKS_MAX, (item, field) => {
       const device = ascii(item, field, 16);
@@ -107,10 +132,10 @@ function parseFirmware(value: unknown, disks: number, networks: number): Firmwar
 }
 
 function parseDisk(value: unknown, field: string): DiskConfig {
-  const disk = object(value, field, ["path", "readOnly", "serial"]);
+  const disk = object(value, field, CONFIG_FIELDS.disks);
   return {
     path: string(disk.path, `${field}.path`, 1, PATH_MAX),
-    readOnly: boolean(disk.readOnly, `${field}.readOnly`),
+    readOnly: boolean(orElse(disk.readOnly, false), `${field}.readOnly`),
     ...present(
       "serial",
       optional(disk.serial, (v) => ascii(v, `${field}.serial`, SERIAL_MAX)),
@@ -119,7 +144,7 @@ function parseDisk(value: unknown, field: string): DiskConfig {
 }
 
 function parseNetwork(value: unknown, field: string): NetworkConfig {
-  const network = object(value, field, ["tap", "mac", "vhost"]);
+  const network = object(value, field, CONFIG_FIELDS.networks);
   const tap = ascii(network.tap, `${field}.tap`, INTERFACE_NAME_MAX);
   if (!/^[^/\s:]+$/.test(tap)) bad(`${field}.tap`, "must be the name of a network interface");
   const mac = ascii(network.mac, `${field}.mac`, 17);
@@ -137,7 +162,7 @@ function parseNetwork(value: unknown, field: string): NetworkConfig {
 }
 
 function parseSerial(value: unknown): VmmConfig["serial"] {
-  const { kind, path } = object(value, "serial", ["kind", "path"]);
+  const { kind, path } = object(value, "serial", CONFIG_FIELDS.serial);
   if (kind === "socket") return { kind, path: socketPath(path, "serial.path") };
   if (kind !== "stdio") bad("serial.kind", 'must be "stdio" or "socket"');
   if (path !== undefined) bad("serial.path", 'belongs to the kind "socket" only');
@@ -145,7 +170,7 @@ function parseSerial(value: unknown): VmmConfig["serial"] {
 }
 
 function parseGraphics(value: unknown): NonNullable<VmmConfig["graphics"]> {
-  const { kind, path } = object(value, "graphics", ["kind", "path"]);
+  const { kind, path } = object(value, "graphics", CONFIG_FIELDS.graphics);
   if (kind !== "vnc") bad("graphics.kind", 'must be "vnc"');
   return { kind, path: socketPath(path, "graphics.path") };
 }
@@ -200,6 +225,10 @@ function ascii(value: unknown, field: string, max: number): string {
 
 function socketPath(value: unknown, field: string): string {
   return string(value, field, 1, SOCKET_PATH_MAX);
+}
+
+function orElse(value: unknown, absent: unknown): unknown {
+  return value === undefined ? absent : value;
 }
 
 function optional<T>(value: unknown, parse: (value: unknown) => T): T | undefined {

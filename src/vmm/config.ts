@@ -17,11 +17,15 @@ export interface VmmConfig {
   readonly virtioConsole?: { readonly path: string };
   /** A display, shown by VNC on a Unix socket. Absent: the machine has none. */
   readonly graphics?: { readonly kind: "vnc"; readonly path: string };
+  /** A write to I/O port 0xF4 ends the VMM with status `value << 1 | 1`. Default false. */
+  readonly debugExit?: boolean;
+  /** File that gets what the guest writes to ports 0xE9 and 0x402. Absent: those ports are nobody's. */
+  readonly debugConsole?: string;
 }
 
 /** The VMM loads the kernel itself. */
 export interface DirectBoot {
-  /** bzImage (64-bit boot protocol) or ELF with a PVH note. */
+  /** bzImage, multiboot (version 1) kernel, or ELF with a PVH note. */
   readonly kernel: string;
   readonly initrd?: string;
   readonly commandLine: string;
@@ -54,7 +58,7 @@ export interface NetworkConfig {
   readonly vhost?: boolean;
 }
 
-/** How a VMM process ends. */
+/** How a VMM process ends; through the debug exit it ends with the odd number that the guest's value stands for. */
 export const VmmExit = {
   /** The guest powered off, or the VMM was told to stop. */
   PowerOff: 0,

@@ -22,12 +22,16 @@ import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
 import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
+import { DebugConsole, DebugExit } from "./devices/debug/debug-ports.ts";
 import type { BochsDisplay } from "./devices/display/bochs-display.ts";
+import { FwCfg } from "./devices/fw-cfg/fw-cfg.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
+import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
+import { addMachineItems } from "./firmware/files.ts";
 import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import type { FlashBanks } from "./firmware/flash-banks.ts";
 import { attachDisplay, firmwareScreen } from "./graphics.ts";
@@ -42,7 +46,9 @@ import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
 export interface MachineEnd {
-  readonly kind: "reset" | "power-off" | "stopped" | "failed";
+  readonly kind: "reset" | "power-off" | "stopped" | "failed" | "debug-exit";
+  /** With "debug-exit": the process's exit status. */
+  readonly status?: number;
   readonly message: string;
 }
 
@@ -54,6 +60,8 @@ export interface MachineHost {
   readonly serial: CharBackend;
   /** For the virtio-console; null when the machine has none. */
   readonly console: CharBackend | null;
+  /** Takes the debug console's characters; null when the machine has none. */
+  readonly debugConsole: ((byte: number) => void) | null;
   /** Called once, on the main thread, when no vCPU is in the guest any more. */
   readonly onEnd: (end: MachineEnd) => void;
 }
@@ -71,8 +79,8 @@ export class Machine implements MachineControl {
   readonly memory: GuestMemory;
   /** Null when the machine has no graphics. */
   readonly display: BochsDisplay | null;
-  /** Takes what viewers type and point at. The machine has neither keyboard nor pointer yet. */
-  readonly input: InputSink = { key: () => {}, pointer: () => {} };
+  /** Takes what viewers type. The machine has no pointer yet. */
+  readonly input: InputSink;
   readonly #host: MachineHost;
   readonly #ram: GuestRam;
   readonly #vm: KvmVm;
@@ -115,7 +123,9 @@ export class Machine implements MachineControl {
       backend: host.serial,
       clock: host.clock,
     });
-    this.#addLegacyDevices(config, lines);
+    const keyboard = this.#addLegacyDevices(config, lines);
+    this.input = { key: (keycode, down) => keyboard.key(keycode, down), pointer: () => {} };
+    this.#addDebugDevices(config);
     const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
     const pci: PciBus = new PciBus({
       window: Mmio.pciWindow,
@@ -162,6 +172,7 @@ export class Machine implements MachineControl {
     if (firmware && hostBridge) {
       this.#flash = attachFirmware({
         boot: firmware,
+        name: config.name,
         cpus: config.cpus,
         memory: this.memory,
         pciWindow64: firmwareWindow64(config.memoryBytes, addressBits),
@@ -241,11 +252,12 @@ export class Machine implements MachineControl {
     });
   }
 
-  #addLegacyDevices(config: VmmConfig, lines: InterruptLines): void {
+  #addLegacyDevices(config: VmmConfig, lines: InterruptLines): I8042 {
     const { clock } = this.#host;
     const keyboard = new I8042({
       interrupt: lines.connect(Gsi.keyboard),
       onReset: () => this.reset("keyboard controller"),
+      ...("firmware" in config.boot || config.graphics !== undefined ? { keyboard: new Ps2Keyboard() } : {}),
     });
     this.#pio.register("keyboard data", Port.i8042Data, keyboard);
     this.#pio.register("keyboard command", Port.i8042Command, keyboard.commandPort);
@@ -263,6 +275,25 @@ export class Machine implements MachineControl {
     this.#pio.register("system control A", Port.systemControlA, controlA);
     this.#pio.register("COM1", Port.com1, this.#serial);
     this.#pio.register("ACPI power management", Port.acpiPm, this.#power);
+    return keyboard;
+  }
+
+  #addDebugDevices(config: VmmConfig): void {
+    const { debugConsole } = this.#host;
+    if (debugConsole !== null) {
+      const console = new DebugConsole(debugConsole);
+      this.#pio.register("debug console", Port.debugConsole, console);
+      this.#pio.register("debug console", Port.debugConsoleOvmf, console);
+    }
+    if (!config.debugExit) return;
+    const onExit = (status: number) =>
+      this.#end({ kind: "debug-exit", status, message: `the guest ended the machine with status ${status}` });
+    this.#pio.register("debug exit", Port.debugExit, new DebugExit(onExit));
+    if ("firmware" in config.boot) return;
+    // Test suites ask it for the number of CPUs and the memory.
+    const fwCfg = new FwCfg(this.memory);
+    addMachineItems(fwCfg, config.cpus, this.memory);
+    this.#pio.register("firmware configuration", Port.fwCfg, fwCfg);
   }
 
   #loadKernel(config: DirectBoot, rsdp: ReturnType<typeof buildAcpiTables>, boot: RunnableVcpu): void {

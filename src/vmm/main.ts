@@ -23,7 +23,9 @@ import { SIGHUP, SIGINT, SIGTERM, watchSignals } from "../sys/signals.ts";
 import { utf8Decode } from "../sys/text.ts";
 import { CharSocket } from "./backends/char-socket.ts";
 import { CharStdio } from "./backends/char-stdio.ts";
+import { DebugFile } from "./backends/debug-file.ts";
 import { listenUnixSocket } from "./backends/unix-socket.ts";
+import { forField } from "./boot-files.ts";
 import { formatArguments, parseArguments, type SocketRole, type VmmArguments } from "./command-line.ts";
 import { type VmmConfig, VmmExit } from "./config.ts";
 import { CONFIG_SIZE_MAX, parseConfig } from "./config-file.ts";
@@ -38,6 +40,7 @@ const log = createLogger("vmm");
 const END_CAUSE = {
   "power-off": "guest-power-off",
   stopped: "stopped",
+  "debug-exit": "guest-power-off",
   failed: "failed",
 } as const satisfies Record<Exclude<MachineEnd["kind"], "reset">, VmmEndCause>;
 
@@ -53,6 +56,7 @@ class Vmm {
   readonly #loop = new EventLoop();
   readonly #listeners = new Map<SocketRole, { readonly fd: number; readonly path: string }>();
   readonly #serial: CharSocket | CharStdio;
+  readonly #debugFile: DebugFile | null;
   readonly #control: ControlServer | null;
   readonly #machine: Machine;
   readonly #vnc: VncServer | null;
@@ -61,8 +65,13 @@ class Vmm {
     this.#args = args;
     this.#config = config;
     this.#executable = openOwnExecutable();
-    const { serial, virtioConsole, controlSocket, graphics } = config;
+    const { serial, virtioConsole, controlSocket, debugConsole, graphics } = config;
+    this.#debugFile =
+      debugConsole === undefined
+        ? null
+        : forField("debugConsole", () => new DebugFile(debugConsole, args.resets > 0));
     const loop = this.#loop;
+    const debugFile = this.#debugFile;
     // Threads inherit the blocked signals, so this comes before them.
     watchSignals(loop, [SIGTERM, SIGINT, SIGHUP], (signal) =>
       this.#machine.stop(`stopped by signal ${signal}`),
@@ -83,6 +92,7 @@ class Vmm {
         log,
         serial: this.#serial,
         console,
+        debugConsole: debugFile && ((byte) => debugFile.put(byte)),
         onEnd: (end) => this.#end(end),
       });
     } catch (error) {
@@ -152,6 +162,7 @@ class Vmm {
     else log.info(`${this.#config.name}: ${end.message}`);
     this.#machine.close();
     this.#vnc?.close();
+    this.#debugFile?.close();
     if (end.kind === "reset") {
       this.#control?.send({ event: "reset" });
       this.#serial.close();
@@ -159,7 +170,7 @@ class Vmm {
     }
     this.#control?.send({ event: "end", cause: END_CAUSE[end.kind], message: end.message });
     this.#releaseSockets();
-    exit(end.kind === "failed" ? VmmExit.Failed : VmmExit.PowerOff);
+    exit(end.kind === "failed" ? VmmExit.Failed : (end.status ?? VmmExit.PowerOff));
   }
 
   /** Gives the terminal back, and removes the sockets. */

@@ -46,6 +46,11 @@ export const Port = {
   postCode: { start: 0x80, size: 1 },
   /** System control port A: fast A20 and fast reset. */
   systemControlA: { start: 0x92, size: 1 },
+  /** Debug exit of test programs (devices/debug), opt-in. */
+  debugExit: { start: 0xf4, size: 4 },
+  /** Debug console, where Bochs and where OVMF have it; opt-in. */
+  debugConsole: { start: 0xe9, size: 1 },
+  debugConsoleOvmf: { start: 0x402, size: 1 },
   com1: { start: 0x3f8, size: 8 },
   /** PM1a event block, PM1a control block and PM timer (devices/acpi-pm). */
   acpiPm: { start: 0x600, size: 16 },

@@ -7,7 +7,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after } from "node:test";
-import { cpioArchive } from "../../src/image/cpio.ts";
+import { type CpioEntry, cpioArchive } from "../../src/image/cpio.ts";
 import type { Accelerator } from "../../src/rig/accelerator.ts";
 import type { ApiClient } from "../../src/rig/api-client.ts";
 import { directoryEntry, fileEntry, programEntry } from "../../src/rig/guest/archive-entries.ts";
@@ -85,9 +85,12 @@ export interface TransparentServer extends TestServer {
 /**
  * Powers on a server with a window to look inside: the same image, but started with one more initramfs whose first
  * program puts a shell on the second serial port and then becomes Thimble's init. The product itself has no such
- * door, which is why these tests do not boot from flash.
+ * door, which is why these tests do not boot from flash. `files` are there too.
  */
-export async function startTransparentServer(name: string): Promise<TransparentServer> {
+export async function startTransparentServer(
+  name: string,
+  files: readonly CpioEntry[] = [],
+): Promise<TransparentServer> {
   const directory = makeRunDirectory(`${name}-files`);
   const busybox = readFileSync(await busyboxPath());
   const script = [
@@ -108,6 +111,7 @@ export async function startTransparentServer(name: string): Promise<TransparentS
       directoryEntry("test"),
       programEntry("test/busybox", busybox),
       fileEntry("test/init.sh", Buffer.from(`${script.join("\n")}\n`)),
+      ...files,
     ]),
   );
   const server = await SimulatedServer.start({

@@ -76,7 +76,14 @@ export interface ElfSegment {
   readonly fileOffset: number;
   readonly fileBytes: number;
   readonly physicalAddress: number;
+  readonly virtualAddress: number;
   readonly memoryBytes: number;
+}
+
+export interface ElfImage {
+  readonly segments: readonly ElfSegment[];
+  /** e_entry: a virtual address. Not checked. */
+  readonly entry: number;
 }
 
 export interface ElfNote {
@@ -89,8 +96,8 @@ export function looksLikeElf(start: Uint8Array): boolean {
   return ELF_MAGIC.every((byte, i) => start[i] === byte);
 }
 
-/** The program headers. Throws ThimbleError("bad_kernel") naming the field that is wrong. */
-export function parseElf(file: BootFile): ElfSegment[] {
+/** The program headers and the entry point. Throws ThimbleError("bad_kernel") naming the field that is wrong. */
+export function parseElf(file: BootFile): ElfImage {
   const ident = readBytes(file, 0, IDENT_SIZE, "the ELF header");
   if (!looksLikeElf(ident)) throw badKernel(file, "the ELF magic", "is missing");
   const [, , , , elfClass, data] = ident;
@@ -100,17 +107,17 @@ export function parseElf(file: BootFile): ElfSegment[] {
   if (data !== ElfData.LittleEndian)
     throw badKernel(file, "EI_DATA in the ELF header", "is not little-endian");
   return elfClass === ElfClass.Bits64
-    ? segmentsOf(file, Elf64Header, Elf64ProgramHeader)
-    : segmentsOf(file, Elf32Header, Elf32ProgramHeader);
+    ? imageOf(file, Elf64Header, Elf64ProgramHeader)
+    : imageOf(file, Elf32Header, Elf32ProgramHeader);
 }
 
-function segmentsOf(
+function imageOf(
   file: BootFile,
   Header: typeof Elf64Header,
   ProgramHeader: Struct<
-    Record<"p_type" | "p_offset" | "p_paddr" | "p_filesz" | "p_memsz", FieldType<number>>
+    Record<"p_type" | "p_offset" | "p_vaddr" | "p_paddr" | "p_filesz" | "p_memsz", FieldType<number>>
   >,
-): ElfSegment[] {
+): ElfImage {
   const header = Header.decode(readBytes(file, 0, Header.size, "the ELF header"));
   const bad = (field: keyof typeof header, why: string) => badKernel(file, `${field} in the ELF header`, why);
   if (header.e_machine !== ElfMachine.X86_64 && header.e_machine !== ElfMachine.I386) {
@@ -147,10 +154,11 @@ function segmentsOf(
       fileOffset: p.p_offset,
       fileBytes: p.p_filesz,
       physicalAddress: p.p_paddr,
+      virtualAddress: p.p_vaddr,
       memoryBytes: p.p_memsz,
     });
   }
-  return segments;
+  return { segments, entry: header.e_entry };
 }
 
 /** All notes of all note segments. A malformed note ends its segment: what came before it counts. */

@@ -3,10 +3,12 @@ import type { BootState } from "../cpu/boot-state.ts";
 import { type BootFile, badKernel } from "./boot-file.ts";
 import { looksLikeElf } from "./elf.ts";
 import { type LinuxBoot, loadLinux, looksLikeBzImage } from "./linux.ts";
+import { findMultibootHeader, loadMultiboot } from "./multiboot.ts";
 import { writeBiosData } from "./placement.ts";
 import { loadPvh } from "./pvh.ts";
 
-const START_BYTES = 1024;
+/** Where a multiboot header may be. */
+const START_BYTES = 8192;
 
 /**
  * Loads the kernel with its initrd and command line into fresh guest memory and returns the state in which the boot
@@ -16,10 +18,14 @@ const START_BYTES = 1024;
  */
 export function loadKernel(boot: LinuxBoot): BootState {
   const start = startOf(boot.kernel);
-  const elf = looksLikeElf(start);
-  if (!elf && !looksLikeBzImage(start)) throw badKernel(boot.kernel, "its format", describe(start));
+  const linux = looksLikeBzImage(start);
+  const multiboot = linux ? null : findMultibootHeader(start);
+  if (!linux && multiboot === null && !looksLikeElf(start)) {
+    throw badKernel(boot.kernel, "its format", describe(start));
+  }
   writeBiosData(boot.memory);
-  return elf ? loadPvh(boot) : loadLinux(boot);
+  if (multiboot !== null) return loadMultiboot(boot, multiboot);
+  return linux ? loadLinux(boot) : loadPvh(boot);
 }
 
 function startOf(file: BootFile): Uint8Array {
@@ -33,5 +39,5 @@ function describe(start: Uint8Array): string {
   if (start.length === 0) return "cannot be told: the file is empty";
   if (a === 0x1f && b === 0x8b) return "is gzip; unpack it first";
   if (a === 0x4d && b === 0x5a) return "is an EFI program without a Linux setup header";
-  return 'is neither a bzImage (no "HdrS" at 0x202) nor an ELF file with a PVH entry point';
+  return 'is neither a bzImage (no "HdrS" at 0x202) nor a multiboot kernel (no header in the first 8 KiB) nor ELF';
 }

@@ -46,11 +46,15 @@ export function lowRamEnd(memory: GuestMemory): number {
  * `bytesMax` or not plain ASCII.
  */
 export function placeCommandLine(memory: GuestMemory, text: string, bytesMax: number): void {
-  const limit = Math.min(bytesMax, COMMAND_LINE_BYTES_MAX);
-  if (text.length > limit) {
+  memory.write(Placement.commandLine, asciiLine(text, Math.min(bytesMax, COMMAND_LINE_BYTES_MAX)));
+}
+
+/** Text with a terminating zero, which `bytesMax` does not count. Throws ThimbleError("bad_command_line") as above. */
+export function asciiLine(text: string, bytesMax: number): Uint8Array {
+  if (text.length > bytesMax) {
     throw new ThimbleError(
       "bad_command_line",
-      `The kernel command line has ${text.length} bytes; this kernel takes at most ${limit}.`,
+      `The kernel command line has ${text.length} bytes; this kernel takes at most ${bytesMax}.`,
     );
   }
   const bytes = new Uint8Array(text.length + 1);
@@ -64,7 +68,7 @@ export function placeCommandLine(memory: GuestMemory, text: string, bytesMax: nu
     }
     bytes[i] = code;
   }
-  memory.write(Placement.commandLine, bytes);
+  return bytes;
 }
 
 /**

@@ -57,7 +57,7 @@ const ADDRESS_MAX = 0xffff_ffff;
 /** Errors as `loadLinux`. Memory is as after power-on: what a segment has beyond its file bytes is zero already. */
 export function loadPvh(boot: LinuxBoot): BootState {
   const { memory, kernel } = boot;
-  const segments = parseElf(kernel);
+  const { segments } = parseElf(kernel);
   const entry = findEntry(kernel, segments);
   const loads = segments.filter((s) => s.type === SegmentType.Load && s.memoryBytes > 0);
   const kernelEnd = checkSegments(boot, loads);

@@ -35,6 +35,7 @@ export interface DescriptorTable {
 export interface BootState {
   readonly rip: number;
   readonly rsp: number;
+  readonly rax: number;
   readonly rbx: number;
   readonly rsi: number;
   readonly rdi: number;
@@ -57,6 +58,7 @@ export interface BootState {
 export interface EntryRegisters {
   readonly rip: number;
   readonly rsp: number;
+  readonly rax?: number;
   readonly rbx?: number;
   readonly rsi?: number;
 }
@@ -66,6 +68,7 @@ const Selector = { code: 0x10, data: 0x18, task: 0x20 } as const;
 /** Null, unused, code, data, and a task descriptor of two entries. */
 const GDT_ENTRIES = 6;
 const DESCRIPTOR_SIZE = 8;
+export const GDT_SIZE: number = GDT_ENTRIES * DESCRIPTOR_SIZE;
 const LIMIT_4GIB = 0xffff_ffff;
 const RFLAGS_FIXED = 0x2;
 
@@ -94,7 +97,7 @@ const NO_IDT: DescriptorTable = { base: guestPhysical(0), limit: 0 };
 
 /** Writes a flat GDT whose selectors are those of the states below. */
 export function writeGdt(memory: GuestMemory, at: GuestPhysical, codeBits: 32 | 64): DescriptorTable {
-  const table = new Uint8Array(GDT_ENTRIES * DESCRIPTOR_SIZE);
+  const table = new Uint8Array(GDT_SIZE);
   for (const segment of [codeBits === 64 ? CODE64 : CODE32, DATA, TASK]) writeDescriptor(table, segment);
   memory.write(at, table);
   return { base: at, limit: table.length - 1 };
@@ -138,6 +141,7 @@ function common(gdt: DescriptorTable, registers: EntryRegisters) {
   return {
     rip: registers.rip,
     rsp: registers.rsp,
+    rax: registers.rax ?? 0,
     rbx: registers.rbx ?? 0,
     rsi: registers.rsi ?? 0,
     rdi: 0,

@@ -129,6 +129,7 @@ const data = realModeSegment(0x3);
 vcpu.setBootState({
   rip: PROGRAM,
   rsp: 0x8000,
+  rax: 0,
   rbx: 0,
   rsi: 0,
   rdi: 0,

@@ -82,6 +82,7 @@ export class KvmVcpu {
     const regs = Regs.encode({
       rip: BigInt(state.rip),
       rsp: BigInt(state.rsp),
+      rax: BigInt(state.rax),
       rbx: BigInt(state.rbx),
       rsi: BigInt(state.rsi),
       rdi: BigInt(state.rdi),
