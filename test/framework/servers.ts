@@ -87,7 +87,10 @@ export interface TransparentServer extends TestServer {
  * program puts a shell on the second serial port and then becomes Thimble's init. The product itself has no such
  * door, which is why these tests do not boot from flash.
  */
-export async function startTransparentServer(name: string): Promise<TransparentServer> {
+export async function startTransparentServer(
+  name: string,
+  options: { readonly commandLine?: string } = {},
+): Promise<TransparentServer> {
   const directory = makeRunDirectory(`${name}-files`);
   const busybox = readFileSync(await busyboxPath());
   const script = [
@@ -116,7 +119,7 @@ export async function startTransparentServer(name: string): Promise<TransparentS
       kind: "direct",
       kernel: (await testProduct()).image,
       initrd,
-      commandLine: "rdinit=/test/busybox -- sh /test/init.sh",
+      commandLine: `${options.commandLine ?? ""} rdinit=/test/busybox -- sh /test/init.sh`.trim(),
     },
     accelerator: await testAccelerator(),
     memoryBytes: 4 * GiB,
