@@ -19,11 +19,13 @@ describe("a VMM by hand", () => {
 
   before(async () => {
     const { elf, flat } = await buildMultibootKernels();
-    transparent = await startTransparentServer("e2e-multiboot", [
-      fileEntry("test/kernel.elf", elf),
-      fileEntry("test/kernel.bin", flat),
-      fileEntry("test/module", Buffer.from("words of the module")),
-    ]);
+    transparent = await startTransparentServer("e2e-multiboot", {
+      files: [
+        fileEntry("test/kernel.elf", elf),
+        fileEntry("test/kernel.bin", flat),
+        fileEntry("test/module", Buffer.from("words of the module")),
+      ],
+    });
   });
 
   after(async () => {
@@ -71,6 +73,7 @@ describe("a VMM by hand", () => {
     const { status, output } = await run(boot, { cpus: 2, memoryBytes: 256 * MiB });
     assert.equal(status, 33, output);
     assert.match(output, /^command line "kernel.bin"$/m);
+    assert.match(output, /^CPUs 0x2$/m);
     assert.match(output, /^module module: words of the module$/m);
   });
 

@@ -21,7 +21,7 @@ export async function ensureImage(api: ApiClient, name: string, path: string): P
 }
 
 export interface GuestOptions
-  extends Partial<Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "disks" | "networks">> {
+  extends Partial<Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "disks" | "networks" | "graphics">> {
   readonly name?: string;
   readonly release?: DebianRelease;
   /** Added to "console=ttyS0". */
@@ -41,6 +41,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     memoryBytes = 256 * MiB,
     disks,
     networks,
+    graphics,
   } = options;
   const system = await guestSystem(release);
   await ensureImage(api, `kernel-${release}`, system.kernel);
@@ -57,6 +58,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     },
     ...(disks === undefined ? {} : { disks }),
     ...(networks === undefined ? {} : { networks }),
+    ...(graphics === undefined ? {} : { graphics }),
   };
 }
 

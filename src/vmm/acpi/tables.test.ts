@@ -117,7 +117,11 @@ test("every table decompiles with iasl and compiles again without error, warning
       [17, 64 * GiB],
       [64, 128 * MiB],
     ] as const) {
-      const tables = layoutAcpiTables(config(cpus, memory, cpus === 1 ? 32 : 40));
+      const direct = config(cpus, memory, cpus === 1 ? 32 : 40);
+      // As firmware lays a machine out: configuration space amid two windows.
+      const windows = [0x8000_0000, 0xc000_0000].map((start) => ({ start, size: 0x3000_0000 }));
+      const firmware = { ...direct, ecam: { start: 0xb000_0000, size: 256 * MiB }, pciWindows: windows };
+      const tables = layoutAcpiTables(cpus === 4 ? firmware : direct);
       for (const table of tables) {
         const name = signatureOf(table);
         // The pointer structure is not a table that iasl takes.

@@ -80,6 +80,8 @@ for (const model of NAMED) {
         const before = JSON.stringify(supported);
         const seen = guest(supported, { model }).filter((e) => !HINTS.has(e.function));
         assert.equal(JSON.stringify(supported), before);
+        // kvmclock is bits 0 and 3.
+        assert.equal(seen.find((e) => e.function === 0x4000_0001)?.eax, 0x0100_7efb);
         first ??= seen;
         assert.deepEqual(seen, first);
         const wanted = featureNames(modelFeatures(model));

@@ -5,6 +5,7 @@
  * list only what the model has stays, and the rest is fixed. The vendor stays the host's, as AMD's and Intel's CPUs
  * differ in instructions that guests choose by it (SYSCALL in compatibility mode, VMCALL or VMMCALL, MSRs). So do the
  * caches' sizes, which are hints, and the places of AVX-512 state in the XSAVE area, which vendors chose differently.
+ * KVM's paravirtual features are those of the host's kernel, which comes with this program.
  * Left out although useful, as hosts differ: invariant TSC (kvmclock keeps time), speculation controls.
  */
 import { ThimbleError } from "../../base/errors.ts";
@@ -106,7 +107,7 @@ function namedModel(supported: readonly CpuidEntry[], model: NamedModel, off: Fe
     ...(amd ? [] : host(Leaf.CacheDescriptors, Leaf.CacheParameters)),
     fixed(Leaf.ThermalPower, { eax: ALWAYS_RUNNING_TIMER }),
     fixed(Leaf.ExtendedFeatures, { ebx: ebx7 ?? 0, ecx: ecx7 ?? 0 }),
-    ...host(Leaf.Xsave),
+    ...host(Leaf.Xsave, Leaf.HypervisorFeatures),
     fixed(Leaf.ExtendedMaximum, { ...vendorOf(supported, amd), eax: EXTENDED_LAST[vendor] }),
     fixed(Leaf.AmdFeatures, {
       ecx: ecxAmd ?? 0,

@@ -8,15 +8,19 @@ import type { FwCfg } from "../devices/fw-cfg/fw-cfg.ts";
 import { PCIEXBAR_WINDOW_BYTES } from "../devices/q35/bits.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { FirmwareLayout, Mmio, type Range } from "../platform.ts";
+import { slotOf } from "../virtio-devices.ts";
+import { buildSmbios } from "./smbios.ts";
 
 export interface FirmwareFacts {
+  /** The VM's. */
+  readonly name: string;
   readonly cpus: number;
   readonly memory: GuestMemory;
   readonly pciWindow64: Range | null;
   /** Where the guest has put PCI Express configuration space; null when nowhere. */
   readonly ecamStart: () => number | null;
-  /** Devices to boot from, first to last: their slots on bus 0, and what they are. */
-  readonly bootOrder: readonly { readonly slot: number; readonly kind: "disk" | "network" }[];
+  /** Devices to boot from, first to last: "disk0", "network1". */
+  readonly bootOrder: readonly string[];
 }
 
 const E820Entry = packed("E820 entry", "ACPI 6.5, 15.4", { address: u64, length: u64, type: u32 });
@@ -36,6 +40,9 @@ export function addFirmwareFiles(fwCfg: FwCfg, facts: FirmwareFacts): void {
   fwCfg.addFile("etc/e820", memoryMap(memory));
   fwCfg.addFile("etc/system-states", Uint8Array.from(SYSTEM_STATES));
   if (bootOrder.length > 0) fwCfg.addFile("bootorder", bootOrderFile(bootOrder));
+  const smbios = buildSmbios(facts.name);
+  fwCfg.addFile("etc/smbios/smbios-anchor", smbios.anchor);
+  fwCfg.addFile("etc/smbios/smbios-tables", smbios.tables);
   addTables(fwCfg, facts);
 }
 
@@ -67,9 +74,11 @@ function memoryMap(memory: GuestMemory): Uint8Array {
 
 /** Open Firmware device paths, one a line, ended by a zero: QEMU's docs/bootindex. */
 function bootOrderFile(order: FirmwareFacts["bootOrder"]): Uint8Array {
-  const lines = order.map(({ slot, kind }) => {
-    const at = slot.toString(16);
-    return kind === "disk" ? `/pci@i0cf8/scsi@${at}/disk@0,0` : `/pci@i0cf8/ethernet@${at}/ethernet-phy@0`;
+  const lines = order.map((device) => {
+    const at = slotOf(device).toString(16);
+    return device.startsWith("disk")
+      ? `/pci@i0cf8/scsi@${at}/disk@0,0`
+      : `/pci@i0cf8/ethernet@${at}/ethernet-phy@0`;
   });
   return Uint8Array.from(`${lines.join("\n")}\0`, (c) => c.charCodeAt(0));
 }

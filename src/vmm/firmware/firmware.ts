@@ -13,12 +13,12 @@ import { createHostBridge, createLpcBridge, ecamStart, LPC_SLOT } from "../devic
 import type { KvmVm } from "../kvm/kvm.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { Port, type Range } from "../platform.ts";
-import { slotOf } from "../virtio-devices.ts";
 import { addFirmwareFiles } from "./files.ts";
 import { attachFlash, type FlashBanks } from "./flash-banks.ts";
 
 export interface FirmwareParts {
   readonly boot: FirmwareBoot;
+  readonly name: string;
   readonly cpus: number;
   readonly memory: GuestMemory;
   readonly pciWindow64: Range | null;
@@ -41,18 +41,16 @@ export function firmwareHostBridge(mmio: MmioBus, ecam: () => PciBus["ecam"]): P
 
 /** Throws ThimbleError("bad_config") naming the field whose file cannot be used. */
 export function attachFirmware(parts: FirmwareParts): FlashBanks {
-  const { boot, cpus, memory, pciWindow64, vm, pio, mmio, pci, hostBridge, onError } = parts;
+  const { boot, name, cpus, memory, pciWindow64, vm, pio, mmio, pci, hostBridge, onError } = parts;
   pci.add(LPC_SLOT, createLpcBridge());
   const fwCfg = new FwCfg(memory);
   addFirmwareFiles(fwCfg, {
+    name,
     cpus,
     memory,
     pciWindow64,
     ecamStart: () => ecamStart(hostBridge),
-    bootOrder: (boot.order ?? []).map((device) => ({
-      slot: slotOf(device),
-      kind: device.startsWith("disk") ? "disk" : "network",
-    })),
+    bootOrder: boot.order ?? [],
   });
   pio.register("firmware configuration", Port.fwCfg, fwCfg);
   return attachFlash({ boot, vm, mmio, onError });

@@ -52,3 +52,30 @@ export const TEST_PASSED = 0x00;
 export const TEST_CLOCK_LOW = 0x01;
 /** What a controller puts into the output buffer, with the timeout flag, when a device does not answer. */
 export const NO_ANSWER = 0xfe;
+
+/** Commands to a PS/2 keyboard. */
+export const KeyboardCommand = {
+  setIndicators: 0xed,
+  echo: 0xee,
+  scanCodeSet: 0xf0,
+  identify: 0xf2,
+  setRate: 0xf3,
+  enable: 0xf4,
+  disable: 0xf5,
+  setDefaults: 0xf6,
+  resend: 0xfe,
+  reset: 0xff,
+} as const;
+
+export const KeyboardAnswer = {
+  acknowledge: 0xfa,
+  selfTestPassed: 0xaa,
+  resend: 0xfe,
+  identity: [0xab, 0x83],
+} as const;
+
+/** Before the code of a key that came with the enhanced keyboard. */
+export const SCAN_CODE_EXTENDED = 0xe0;
+/** In set 2, before the code of a key that is let go; in set 1 the code's top bit says so. */
+export const SCAN_CODE_BREAK = 0xf0;
+export const SET_1_BREAK = 0x80;

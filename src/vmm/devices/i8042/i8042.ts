@@ -1,9 +1,9 @@
 /**
- * The i8042 keyboard controller, with nothing plugged in.
+ * The i8042 keyboard controller, with a keyboard or with nothing plugged in.
  *
- * It is there for what PCs do with it besides keys: reset (command 0xFE), the A20 gate (always on here), and the
- * probes of guests that look for a keyboard. A byte for the keyboard gets the controller's own "timed out" answer at
- * once, so a guest stops asking instead of waiting. There is no auxiliary (mouse) port at all.
+ * Without one it is there for what PCs do with it besides keys: reset (command 0xFE), the A20 gate (always on here),
+ * and the probes of guests that look for a keyboard. A byte for the keyboard then gets the controller's own "timed out"
+ * answer at once, so a guest stops asking instead of waiting. There is no auxiliary (mouse) port at all.
  *
  * The device itself is port 0x60 (offset 0) and, four above it, port 0x64; the ports between belong to others, so a
  * bus that gives each port its own range takes `commandPort` for 0x64.
@@ -15,19 +15,26 @@ import {
   CommandByte,
   NO_ANSWER,
   OutputPort,
+  SCAN_CODE_BREAK,
+  SCAN_CODE_EXTENDED,
   SELF_TEST_PASSED,
+  SET_1_BREAK,
   Status,
   TEST_CLOCK_LOW,
   TEST_PASSED,
 } from "./bits.ts";
+import type { Ps2Keyboard } from "./keyboard.ts";
+import { set1Of } from "./scan-codes.ts";
 
 export interface I8042Ports {
   /** GSI 1. */
   readonly interrupt: InterruptLine;
   readonly onReset: () => void;
+  /** What is plugged in; absent: nothing. */
+  readonly keyboard?: Ps2Keyboard;
 }
 
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 /** Offsets of the two ports from port 0x60. */
 const DATA = 0;
 const COMMAND = 4;
@@ -38,6 +45,7 @@ const OUTPUT_PORT_AT_RESET = OutputPort.NotReset | OutputPort.A20;
 export class I8042 implements RegisterBlock, Stateful {
   readonly #interrupt: InterruptLine;
   readonly #onReset: () => void;
+  readonly #keyboard: Ps2Keyboard | null;
 
   /** Port 0x64 as a register block of its own. */
   readonly commandPort: RegisterBlock = {
@@ -53,10 +61,13 @@ export class I8042 implements RegisterBlock, Stateful {
   /** The command whose data byte is awaited at port 0x60; 0 for none. */
   #awaiting = 0;
   #asserted = false;
+  /** The keyboard's last byte said that a key is let go: the next byte is which. */
+  #breaking = false;
 
   constructor(ports: I8042Ports) {
     this.#interrupt = ports.interrupt;
     this.#onReset = ports.onReset;
+    this.#keyboard = ports.keyboard ?? null;
     this.#initialise();
   }
 
@@ -65,6 +76,9 @@ export class I8042 implements RegisterBlock, Stateful {
     if (offset === DATA) {
       value = this.#output;
       this.#flags &= ~(Status.OutputFull | Status.AuxiliaryOutput | Status.Timeout);
+      // The line falls in between: interrupt controllers count its edges.
+      this.#update();
+      this.#fetch();
       this.#update();
     } else if (offset === COMMAND) {
       const system = (this.#memory[0] as number) & CommandByte.System ? Status.System : 0;
@@ -83,10 +97,19 @@ export class I8042 implements RegisterBlock, Stateful {
       this.#awaiting = 0;
       this.#command(byte);
     }
+    this.#fetch();
+    this.#update();
+  }
+
+  /** A key of the keyboard went down or up: see Ps2Keyboard. */
+  key(keycode: number, down: boolean): void {
+    this.#keyboard?.key(keycode, down);
+    this.#fetch();
     this.#update();
   }
 
   reset(): void {
+    this.#keyboard?.reset();
     this.#initialise();
     this.#update();
   }
@@ -99,6 +122,8 @@ export class I8042 implements RegisterBlock, Stateful {
       output: this.#output,
       outputPort: this.#outputPort,
       awaiting: this.#awaiting,
+      breaking: this.#breaking,
+      keyboard: this.#keyboard?.save() ?? null,
     };
   }
 
@@ -109,6 +134,8 @@ export class I8042 implements RegisterBlock, Stateful {
     this.#output = from.u8("output");
     this.#outputPort = from.u8("outputPort");
     this.#awaiting = from.u8("awaiting");
+    this.#breaking = from.flag("breaking");
+    this.#keyboard?.restore(state.keyboard as DeviceState);
     this.#memory.fill(0);
     this.#memory.set(memory);
     this.#update();
@@ -121,6 +148,23 @@ export class I8042 implements RegisterBlock, Stateful {
     this.#output = 0;
     this.#outputPort = OUTPUT_PORT_AT_RESET;
     this.#awaiting = 0;
+    this.#breaking = false;
+  }
+
+  /** Takes the keyboard's next byte, if there is room and the keyboard may send. */
+  #fetch(): void {
+    const commandByte = this.#memory[0] as number;
+    while ((this.#flags & Status.OutputFull) === 0 && (commandByte & CommandByte.KeyboardDisabled) === 0) {
+      const byte = this.#keyboard?.take() ?? -1;
+      if (byte < 0) return;
+      if ((commandByte & CommandByte.Translate) === 0) this.#answer(byte);
+      else if (byte === SCAN_CODE_BREAK) this.#breaking = true;
+      else {
+        const breaking = this.#breaking && byte !== SCAN_CODE_EXTENDED;
+        this.#answer(set1Of(byte) | (breaking ? SET_1_BREAK : 0));
+        if (breaking) this.#breaking = false;
+      }
+    }
   }
 
   #command(byte: number): void {
@@ -193,8 +237,13 @@ export class I8042 implements RegisterBlock, Stateful {
       case Command.WriteAuxiliary:
         return;
       default:
-        // For the keyboard, which is not there.
-        this.#answer(NO_ANSWER, Status.Timeout);
+        if (this.#keyboard === null) {
+          this.#answer(NO_ANSWER, Status.Timeout);
+        } else {
+          // A byte for the keyboard also lets it send again.
+          this.#memory[0] = (this.#memory[0] as number) & ~CommandByte.KeyboardDisabled;
+          this.#keyboard.receive(byte);
+        }
     }
   }
 
