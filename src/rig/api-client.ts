@@ -21,6 +21,7 @@ import type {
   VmStatistics,
 } from "./api-types.ts";
 import { ConsoleConnection } from "./console-connection.ts";
+import { DisplayBridge } from "./display-bridge.ts";
 import { sleep } from "./time.ts";
 
 /** An answer of the API that reports an error. */
@@ -170,6 +171,11 @@ export class ApiClient {
         throw new ThimbleError("timed_out", `The expected event did not come within ${timeoutMs} ms.`);
       }
     }
+  }
+
+  /** Makes a VM's display reachable for VNC clients on a TCP port of this machine. */
+  display(id: string): Promise<DisplayBridge> {
+    return DisplayBridge.open(`${this.origin.replace("http", "ws")}/api/v1/vms/${id}/vnc`, this.token);
   }
 
   /** Attaches to a VM's console. */

@@ -28,6 +28,7 @@ export interface VmSpec {
     | { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string }
     | { readonly firmware: string; readonly variables: string; readonly bootOrder?: readonly string[] };
   readonly disks?: readonly { readonly image: string; readonly readOnly?: boolean }[];
+  readonly graphics?: boolean;
   readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
 }
 

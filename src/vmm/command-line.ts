@@ -2,7 +2,7 @@
 import { ThimbleError } from "../base/errors.ts";
 
 /** Sockets on which the VMM listens; they outlive a reset of the machine. */
-export const SOCKET_ROLES = ["control", "serial", "console"] as const;
+export const SOCKET_ROLES = ["control", "serial", "console", "graphics"] as const;
 export type SocketRole = (typeof SOCKET_ROLES)[number];
 
 export interface VmmArguments {

@@ -12,6 +12,7 @@ const complete = {
   serial: { kind: "socket", path: "/run/vm/serial" },
   controlSocket: "/run/vm/control",
   virtioConsole: { path: "/run/vm/console" },
+  graphics: { kind: "vnc", path: "/run/vm/vnc" },
   debugExit: true,
   debugConsole: "/run/vm/debug",
 };
@@ -92,6 +93,9 @@ test("each wrong field is refused by its name", () => {
     ["serial.path", "x".repeat(108)],
     ["controlSocket", ""],
     ["virtioConsole.path", undefined],
+    ["graphics.kind", "spice"],
+    ["graphics.path", ""],
+    ["graphics.port", 5900],
     ["debugExit", 1],
     ["debugConsole", ""],
     ["bogus", true],

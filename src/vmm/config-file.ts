@@ -38,6 +38,7 @@ export const CONFIG_FIELDS = {
     "serial",
     "controlSocket",
     "virtioConsole",
+    "graphics",
     "debugExit",
     "debugConsole",
   ],
@@ -48,6 +49,7 @@ export const CONFIG_FIELDS = {
   networks: ["tap", "mac", "vhost"],
   serial: ["kind", "path"],
   virtioConsole: ["path"],
+  graphics: ["kind", "path"],
 } as const satisfies Record<string, readonly string[]>;
 
 type Json = Readonly<Record<string, unknown>>;
@@ -83,6 +85,7 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
     ),
     ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
+    ...present("graphics", optional(config.graphics, parseGraphics)),
     ...present(
       "debugExit",
       optional(config.debugExit, (v) => boolean(v, "debugExit")),
@@ -164,6 +167,12 @@ function parseSerial(value: unknown): VmmConfig["serial"] {
   if (kind !== "stdio") bad("serial.kind", 'must be "stdio" or "socket"');
   if (path !== undefined) bad("serial.path", 'belongs to the kind "socket" only');
   return { kind: "stdio" };
+}
+
+function parseGraphics(value: unknown): NonNullable<VmmConfig["graphics"]> {
+  const { kind, path } = object(value, "graphics", CONFIG_FIELDS.graphics);
+  if (kind !== "vnc") bad("graphics.kind", 'must be "vnc"');
+  return { kind, path: socketPath(path, "graphics.path") };
 }
 
 function bad(field: string, problem: string): never {

@@ -15,6 +15,8 @@ export interface VmmConfig {
   readonly controlSocket?: string;
   /** A virtio-console beside the serial port, on a Unix socket of its own. */
   readonly virtioConsole?: { readonly path: string };
+  /** A display, shown by VNC on a Unix socket. Absent: the machine has none. */
+  readonly graphics?: { readonly kind: "vnc"; readonly path: string };
   /** A write to I/O port 0xF4 ends the VMM with status `value << 1 | 1`. Default false. */
   readonly debugExit?: boolean;
   /** File that gets what the guest writes to ports 0xE9 and 0x402. Absent: those ports are nobody's. */

@@ -23,6 +23,7 @@ import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
 import { DebugConsole, DebugExit } from "./devices/debug/debug-ports.ts";
+import type { BochsDisplay } from "./devices/display/bochs-display.ts";
 import { FwCfg } from "./devices/fw-cfg/fw-cfg.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
 import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
@@ -33,6 +34,8 @@ import { Uart16550 } from "./devices/serial/uart16550.ts";
 import { addMachineItems } from "./firmware/files.ts";
 import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import type { FlashBanks } from "./firmware/flash-banks.ts";
+import { attachDisplay, firmwareScreen } from "./graphics.ts";
+import type { InputSink } from "./input.ts";
 import { Capability } from "./kvm/bits.ts";
 import { KvmDoorbellController } from "./kvm/doorbells.ts";
 import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
@@ -74,6 +77,10 @@ export class Machine implements MachineControl {
   /** See MachineControl. */
   ending = false;
   readonly memory: GuestMemory;
+  /** Null when the machine has no graphics. */
+  readonly display: BochsDisplay | null;
+  /** Takes what viewers type. The machine has no pointer yet. */
+  readonly input: InputSink;
   readonly #host: MachineHost;
   readonly #ram: GuestRam;
   readonly #vm: KvmVm;
@@ -116,7 +123,8 @@ export class Machine implements MachineControl {
       backend: host.serial,
       clock: host.clock,
     });
-    this.#addLegacyDevices(config, lines);
+    const keyboard = this.#addLegacyDevices(config, lines);
+    this.input = { key: (keycode, down) => keyboard.key(keycode, down), pointer: () => {} };
     this.#addDebugDevices(config);
     const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
     const pci: PciBus = new PciBus({
@@ -145,6 +153,8 @@ export class Machine implements MachineControl {
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
     });
+
+    this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);
 
     const cpuid = system.supportedCpuid();
     const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
@@ -242,12 +252,12 @@ export class Machine implements MachineControl {
     });
   }
 
-  #addLegacyDevices(config: VmmConfig, lines: InterruptLines): void {
+  #addLegacyDevices(config: VmmConfig, lines: InterruptLines): I8042 {
     const { clock } = this.#host;
     const keyboard = new I8042({
       interrupt: lines.connect(Gsi.keyboard),
       onReset: () => this.reset("keyboard controller"),
-      ...("firmware" in config.boot ? { keyboard: new Ps2Keyboard() } : {}),
+      ...("firmware" in config.boot || config.graphics !== undefined ? { keyboard: new Ps2Keyboard() } : {}),
     });
     this.#pio.register("keyboard data", Port.i8042Data, keyboard);
     this.#pio.register("keyboard command", Port.i8042Command, keyboard.commandPort);
@@ -265,6 +275,7 @@ export class Machine implements MachineControl {
     this.#pio.register("system control A", Port.systemControlA, controlA);
     this.#pio.register("COM1", Port.com1, this.#serial);
     this.#pio.register("ACPI power management", Port.acpiPm, this.#power);
+    return keyboard;
   }
 
   #addDebugDevices(config: VmmConfig): void {
@@ -295,6 +306,7 @@ export class Machine implements MachineControl {
         kernel: kernelFile,
         commandLine,
         rsdp,
+        ...(this.display === null ? {} : { screen: firmwareScreen(this.display) }),
         ...(initrdFile === undefined ? {} : { initrd: initrdFile }),
       }),
     );

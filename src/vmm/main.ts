@@ -15,7 +15,7 @@ import {
   setInherited,
 } from "../sys/exec.ts";
 import { readFile, tryUnlink } from "../sys/fs.ts";
-import { createLogger } from "../sys/log.ts";
+import { createLogger, limited } from "../sys/log.ts";
 import { EventLoop } from "../sys/loop.ts";
 import { exit, getpid } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
@@ -33,6 +33,7 @@ import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
+import { VncServer } from "./vnc/server.ts";
 
 const log = createLogger("vmm");
 
@@ -45,6 +46,8 @@ const END_CAUSE = {
 
 /** Errors of this kind are the configuration's fault, not the VMM's. */
 const CONFIG_ERRORS = ["usage", "bad_config"];
+/** Lines that viewers may cause in the log. */
+const VNC_COMPLAINTS_MAX = 50;
 
 class Vmm {
   readonly #args: VmmArguments;
@@ -56,12 +59,13 @@ class Vmm {
   readonly #debugFile: DebugFile | null;
   readonly #control: ControlServer | null;
   readonly #machine: Machine;
+  readonly #vnc: VncServer | null;
 
   constructor(args: VmmArguments, config: VmmConfig) {
     this.#args = args;
     this.#config = config;
     this.#executable = openOwnExecutable();
-    const { serial, virtioConsole, controlSocket, debugConsole } = config;
+    const { serial, virtioConsole, controlSocket, debugConsole, graphics } = config;
     this.#debugFile =
       debugConsole === undefined
         ? null
@@ -78,11 +82,13 @@ class Vmm {
         : new CharStdio(loop, () => this.#machine.stop("stopped from the terminal"));
     const console =
       virtioConsole === undefined ? null : new CharSocket(loop, this.#listen("console", virtioConsole.path));
+    const graphicsFd = graphics === undefined ? -1 : this.#listen("graphics", graphics.path);
     const controlFd = controlSocket === undefined ? -1 : this.#listen("control", controlSocket);
+    const clock = new SystemClock(loop);
     try {
       this.#machine = new Machine(config, {
         loop,
-        clock: new SystemClock(loop),
+        clock,
         log,
         serial: this.#serial,
         console,
@@ -95,6 +101,19 @@ class Vmm {
     }
     loop.onError = (error) => this.#machine.fail(`a device failed: ${describeError(error)}`);
     onUnhandledRejection((error) => this.#machine.fail(`a task failed: ${describeError(error)}`));
+    const { display, input } = this.#machine;
+    const complaints = limited((message) => log.warn(message), VNC_COMPLAINTS_MAX);
+    this.#vnc =
+      display === null
+        ? null
+        : new VncServer(graphicsFd, {
+            name: config.name,
+            screen: display,
+            sink: input,
+            loop,
+            clock,
+            log: complaints,
+          });
     this.#control = controlFd < 0 ? null : this.#serveControl(controlFd);
   }
 
@@ -142,6 +161,7 @@ class Vmm {
     if (end.kind === "failed") log.error(`${this.#config.name}: ${end.message}`);
     else log.info(`${this.#config.name}: ${end.message}`);
     this.#machine.close();
+    this.#vnc?.close();
     this.#debugFile?.close();
     if (end.kind === "reset") {
       this.#control?.send({ event: "reset" });

@@ -71,6 +71,7 @@ describe("a VMM by hand", () => {
     const { status, output } = await run(boot, { cpus: 2, memoryBytes: 256 * MiB });
     assert.equal(status, 33, output);
     assert.match(output, /^command line "kernel.bin"$/m);
+    assert.match(output, /^CPUs 0x2$/m);
     assert.match(output, /^module module: words of the module$/m);
   });
 

@@ -20,7 +20,8 @@ export async function ensureImage(api: ApiClient, name: string, path: string): P
   await api.uploadImage(name, { path });
 }
 
-export interface GuestOptions extends Partial<Pick<VmSpec, "cpus" | "memoryBytes" | "disks" | "networks">> {
+export interface GuestOptions
+  extends Partial<Pick<VmSpec, "cpus" | "memoryBytes" | "disks" | "networks" | "graphics">> {
   readonly name?: string;
   readonly release?: DebianRelease;
   /** Added to "console=ttyS0". */
@@ -39,6 +40,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     memoryBytes = 256 * MiB,
     disks,
     networks,
+    graphics,
   } = options;
   const system = await guestSystem(release);
   await ensureImage(api, `kernel-${release}`, system.kernel);
@@ -54,6 +56,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     },
     ...(disks === undefined ? {} : { disks }),
     ...(networks === undefined ? {} : { networks }),
+    ...(graphics === undefined ? {} : { graphics }),
   };
 }
 

@@ -1,6 +1,7 @@
 /** The API end to end on Node: the real agent over loopback sockets, with programs that stand in for VMMs. */
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { ApiError } from "../../rig/api-client.ts";
@@ -240,6 +241,44 @@ describe("the API", () => {
     assert.equal((await api.vm(vm.id)).state, "running");
     await api.act(vm.id, "force-off");
     await api.deleteVm(vm.id);
+  });
+
+  test("a display is a WebSocket with the subprotocol that noVNC asks for; a VM without one says so", async () => {
+    const { api, agent } = host;
+    const plain = await api.createVm(await host.spec());
+    const vm = await api.createVm(await host.spec({}, { graphics: true }));
+    assert.equal((await api.vm(vm.id)).graphics, true);
+    const handshake = (id: string, protocols: string) =>
+      `GET /api/v1/vms/${id}/vnc HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer ${agent.token}\r\n` +
+      "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+      `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${protocols}\r\n`;
+    const close = "Connection: close\r\n";
+    assert.match(await host.exchange(handshake(plain.id, close)), /^HTTP\/1\.1 409 [\s\S]*no_graphics/);
+    assert.match(await host.exchange(handshake(vm.id, close)), /^HTTP\/1\.1 409 [\s\S]*vm_stopped/);
+    await api.act(vm.id, "start");
+    for (const [offer, answer] of [
+      ["Sec-WebSocket-Protocol: base64, binary\r\n", true],
+      ["", false],
+    ] as const) {
+      const socket = host.connect();
+      const first = new Promise<string>((resolve) => socket.once("data", (bytes) => resolve(String(bytes))));
+      socket.write(handshake(vm.id, offer));
+      assert.equal(/\r\nSec-WebSocket-Protocol: binary\r\n/.test(await first), answer);
+      socket.destroy();
+    }
+    const display = await api.display(vm.id);
+    const client = connect(display.port, "127.0.0.1");
+    let received = "";
+    client.on("data", (bytes) => {
+      received += bytes;
+    });
+    client.write("hello");
+    await eventually(5000, "the echo", async () => (received === "RFBhello" ? true : undefined));
+    const closed = new Promise((resolve) => client.once("close", resolve));
+    await api.act(vm.id, "force-off");
+    await closed;
+    display.close();
+    for (const { id } of [plain, vm]) await api.deleteVm(id);
   });
 
   test("tasks and events can be waited for", async () => {

@@ -13,6 +13,7 @@ import type { ImageStore } from "../storage/images.ts";
 import type { TaskList } from "../tasks/tasks.ts";
 import { relayConsole } from "../vms/console.ts";
 import type { VmManager } from "../vms/manager.ts";
+import { relayVnc, VNC_SUBPROTOCOL } from "../vms/vnc.ts";
 import { checked, readJson } from "./read.ts";
 import { diskRequest, eventsQuery, shutdownRequest, vmRequest, waitQuery } from "./schemas.ts";
 
@@ -137,6 +138,15 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
     const socketPath = () => vm.serialSocket;
     socketPath(); // an error is answered before the connection becomes a WebSocket
     return c.env.upgrade((socket) => relayConsole(platform, socket, socketPath));
+  });
+  app.get("/api/v1/vms/:id/vnc", async (c) => {
+    const display = await vmOf(c).connectDisplay();
+    try {
+      return c.env.upgrade((socket) => relayVnc(display, socket), VNC_SUBPROTOCOL);
+    } catch (error) {
+      display.close();
+      throw error;
+    }
   });
 }
 

@@ -92,6 +92,7 @@ export const vmRequest = v.strictObject(
         v.maxLength(DISKS_MAX, `must have at most ${DISKS_MAX} elements`),
       ),
     ),
+    graphics: flag(),
     networks: v.optional(
       v.pipe(
         v.array(

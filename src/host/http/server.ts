@@ -22,8 +22,11 @@ export type WebSocketSession = (socket: WebSocketConnection) => Promise<void>;
 
 /** What a handler can do beside answering. */
 export interface Exchange {
-  /** Turns the connection into a WebSocket after the handler's return. Throws RequestError when it cannot be one. */
-  upgrade(session: WebSocketSession): Response;
+  /**
+   * Turns the connection into a WebSocket after the handler's return. `subprotocol` is agreed on when the client offers
+   * it. Throws RequestError when the connection cannot be one.
+   */
+  upgrade(session: WebSocketSession, subprotocol?: string): Response;
 }
 
 /** Answers a request. What it throws becomes status 500. */
@@ -99,8 +102,8 @@ class Serving {
     });
     let session: { readonly handshake: string; readonly run: WebSocketSession } | null = null;
     const exchange: Exchange = {
-      upgrade(run) {
-        session = { handshake: acceptHandshake(head), run };
+      upgrade(run, subprotocol) {
+        session = { handshake: acceptHandshake(head, subprotocol), run };
         return new Response(null);
       },
     };

@@ -32,10 +32,11 @@ const SEND_TIMEOUT_MS = 20_000;
 const HANDSHAKE_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /**
- * The answer to a client's opening handshake (4.2.2), up to and with the empty line.
+ * The answer to a client's opening handshake (4.2.2), up to and with the empty line. `subprotocol` is named in it when
+ * the client offers it.
  * Throws RequestError when the request is none.
  */
-export function acceptHandshake(head: RequestHead): string {
+export function acceptHandshake(head: RequestHead, subprotocol?: string): string {
   const key = headerOf(head, "sec-websocket-key");
   if (
     !headerList(head, "upgrade").includes("websocket") ||
@@ -58,10 +59,13 @@ export function acceptHandshake(head: RequestHead): string {
   if (headerOf(head, "sec-websocket-version") !== "13") {
     throw new RequestError(426, "websocket_version", "The only WebSocket version known is 13.");
   }
+  const offered =
+    subprotocol !== undefined && headerList(head, "sec-websocket-protocol").includes(subprotocol);
   const accept = base64(sha1(utf8Encode(key + HANDSHAKE_GUID)));
   return (
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-    `Sec-WebSocket-Accept: ${accept}\r\n\r\n`
+    `Sec-WebSocket-Accept: ${accept}\r\n` +
+    `${offered ? `Sec-WebSocket-Protocol: ${subprotocol}\r\n` : ""}\r\n`
   );
 }
 

@@ -57,8 +57,17 @@ function answer(socket: Socket, { id, op }: ControlRequest): void {
 }
 
 const serials = new Set<Socket>();
-for (const path of [config.controlSocket as string, (config.serial as { path: string }).path]) {
-  rmSync(path, { force: true });
+const displayPath = config.graphics?.path;
+for (const path of [config.controlSocket, (config.serial as { path: string }).path, displayPath]) {
+  if (path !== undefined) rmSync(path, { force: true });
+}
+/** Its display echoes too, after a greeting. */
+if (displayPath !== undefined) {
+  createServer((socket) => {
+    socket.on("error", () => {});
+    socket.write("RFB");
+    socket.on("data", (bytes) => socket.write(bytes));
+  }).listen(displayPath);
 }
 createServer((socket) => {
   controls.add(socket);

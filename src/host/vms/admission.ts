@@ -5,8 +5,15 @@ import { imagesOf, type VmSpec } from "./spec.ts";
 
 /** What a VMM takes beside guest memory, with the kernel's page tables for the guest. */
 export const VMM_OVERHEAD_BYTES = 8 * MiB;
+/** The display's memory. */
+export const GRAPHICS_BYTES = 16 * MiB;
 /** What the host keeps for itself. */
 export const HOST_RESERVE_BYTES = 64 * MiB;
+
+/** What a VM needs beside its memory. */
+export function overheadBytes(spec: VmSpec): number {
+  return VMM_OVERHEAD_BYTES + (spec.graphics === true ? GRAPHICS_BYTES : 0);
+}
 
 /** A VM that is not stopped. */
 export interface RunningVm {
@@ -24,7 +31,7 @@ export function promisedBytes(running: readonly RunningVm[]): number {
 /** Throws RequestError (409) when memory that is available and not promised to others does not suffice. */
 export function checkMemory(spec: VmSpec, availableBytes: number, running: readonly RunningVm[]): void {
   const free = availableBytes - HOST_RESERVE_BYTES - promisedBytes(running);
-  const needed = spec.memoryBytes + VMM_OVERHEAD_BYTES;
+  const needed = spec.memoryBytes + overheadBytes(spec);
   if (needed <= free) return;
   throw new RequestError(
     409,

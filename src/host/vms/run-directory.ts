@@ -13,6 +13,7 @@ export class RunDirectory {
   readonly configFile: string;
   readonly controlSocket: string;
   readonly serialSocket: string;
+  readonly vncSocket: string;
   readonly logFile: string;
   readonly #processFile: string;
 
@@ -23,6 +24,7 @@ export class RunDirectory {
     this.configFile = `${path}/config.json`;
     this.controlSocket = `${path}/control.sock`;
     this.serialSocket = `${path}/serial.sock`;
+    this.vncSocket = `${path}/vnc.sock`;
     this.logFile = `${path}/vmm.log`;
     this.#processFile = `${path}/process.json`;
   }

@@ -35,6 +35,8 @@ export interface VmSpec {
   readonly boot: VmDirectBoot | VmFirmwareBoot;
   readonly disks: readonly VmDisk[];
   readonly networks: readonly VmNetwork[];
+  /** A display, shown by VNC. Default false. */
+  readonly graphics?: boolean | undefined;
 }
 
 /** How a VM last ended. */

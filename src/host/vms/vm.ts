@@ -6,7 +6,7 @@ import { messageOf, ThimbleError } from "../../base/errors.ts";
 import type { VmmConfig } from "../../vmm/config.ts";
 import type { EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
-import { type Platform, timestamp, within } from "../platform/platform.ts";
+import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
 import type { ImageStore } from "../storage/images.ts";
 import type { Task, TaskList } from "../tasks/tasks.ts";
@@ -95,6 +95,20 @@ export class Vm {
   get serialSocket(): string {
     if (this.#process === null) throw this.#wrongState("has no console");
     return this.#directory.serialSocket;
+  }
+
+  /** A connection to the VM's display. Throws RequestError (409) when the VM is off or has none, or takes no more viewers. */
+  async connectDisplay(): Promise<Connection> {
+    if (this.spec.graphics !== true) {
+      const advice = 'Create it with "graphics": true.';
+      throw new RequestError(409, "no_graphics", `The VM "${this.spec.name}" has no display. ${advice}`);
+    }
+    if (this.#process === null) throw this.#wrongState("has no display");
+    const connection = await this.environment.platform
+      .connectUnix(this.#directory.vncSocket)
+      .catch(() => null);
+    if (connection === null) throw this.#wrongState("does not show its display");
+    return connection;
   }
 
   view(): VmView {
@@ -341,6 +355,9 @@ export class Vm {
       }),
       serial: { kind: "socket", path: this.#directory.serialSocket },
       controlSocket: this.#directory.controlSocket,
+      ...(this.spec.graphics === true
+        ? { graphics: { kind: "vnc" as const, path: this.#directory.vncSocket } }
+        : {}),
     };
   }
 

@@ -3,6 +3,7 @@
  * a bzImage and the "zero page" it is handed over in.
  */
 import { array, bytes, packed, u8, u16, u32, u64 } from "../../base/layout.ts";
+import { ScreenInfo } from "./screen-info.ts";
 
 /** Where the setup header starts, both in the file and in the zero page. */
 export const SETUP_HEADER_OFFSET = 0x1f1;
@@ -67,7 +68,7 @@ export const E820_ENTRIES_MAX = 128;
 
 /** struct boot_params, the fields a loader fills; the others are zero. */
 export const BootParams = packed("boot_params", "zero-page.rst", {
-  screen_info: bytes(0x40),
+  screen_info: ScreenInfo,
   apm_bios_info: bytes(0x14),
   _pad2: bytes(4),
   tboot_addr: u64,

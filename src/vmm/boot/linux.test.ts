@@ -11,6 +11,7 @@ import { loadKernel } from "./load.ts";
 import { buildMemoryMap, MemoryType } from "./memory-map.ts";
 import { Placement } from "./placement.ts";
 import { REAL_HEADER_OFFSET, REAL_HEADERS } from "./real-headers.fixture.ts";
+import { ScreenInfo } from "./screen-info.ts";
 
 const RSDP = guestPhysical(0xe0000);
 
@@ -67,12 +68,29 @@ function boot(kernel: BootFile, memory: GuestMemory, initrd?: BootFile, commandL
 test("the zero page has the size and the offsets of zero-page.rst", () => {
   assert.equal(BootParams.size, 4096);
   const { offset } = BootParams;
+  assert.equal(offset.apm_bios_info, 0x40);
+  assert.deepEqual([ScreenInfo.offset.lfb_base, ScreenInfo.offset.rsvd_pos], [0x18, 0x2d]);
   assert.deepEqual(
     [offset.acpi_rsdp_addr, offset.ext_ramdisk_image, offset.alt_mem_k, offset.e820_entries, offset.sentinel],
     [0x70, 0xc0, 0x1e0, 0x1e8, 0x1ef],
   );
   assert.deepEqual([offset.hdr, offset.e820_table, offset.eddbuf], [0x1f1, 0x2d0, 0xd00]);
   assert.equal(SETUP_HEADER_OFFSET + SetupHeader.offset.init_size, 0x260);
+});
+
+test("a picture on the screen is told in the zero page; none, nothing", () => {
+  const memory = GuestMemory.forTest(128 * MiB);
+  const kernel = realKernel("debian13");
+  const pageOf = () => BootParams.decode(memory.read(Placement.bootInfo, 4096)).screen_info;
+  boot(kernel, memory);
+  assert.deepEqual(pageOf(), ScreenInfo.zero);
+  const screen = { address: 0xc100_0000, sizeBytes: 16 * MiB, width: 1280, height: 800 };
+  loadKernel({ memory, kernel, commandLine: "", rsdp: RSDP, screen });
+  const { orig_video_isVGA, lfb_base, lfb_size, lfb_linelength, lfb_depth } = pageOf();
+  assert.deepEqual(
+    [orig_video_isVGA, lfb_base, lfb_size, lfb_linelength, lfb_depth],
+    [0x70, 0xc100_0000, 16 * MiB, 5120, 32],
+  );
 });
 
 test("Debian 13's kernel: entered in 64-bit mode at its preferred address, with its header in the zero page", () => {

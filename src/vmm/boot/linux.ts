@@ -34,6 +34,7 @@ import {
   placeCommandLine,
   placeInitrd,
 } from "./placement.ts";
+import { type LinearScreen, ScreenInfo, screenInfo } from "./screen-info.ts";
 
 export interface LinuxBoot {
   readonly memory: GuestMemory;
@@ -42,6 +43,8 @@ export interface LinuxBoot {
   readonly commandLine: string;
   /** Where the ACPI tables begin. */
   readonly rsdp: GuestPhysical;
+  /** The picture that is on the screen already; absent: none. PVH has no way to tell. */
+  readonly screen?: LinearScreen;
 }
 
 /** What the checked header says. */
@@ -196,6 +199,8 @@ function buildZeroPage(boot: LinuxBoot, image: BzImage, initrdAt: number, initrd
       type: entry.type,
     });
   });
+  if (boot.screen !== undefined)
+    ScreenInfo.patch(page, BootParams.offset.screen_info, screenInfo(boot.screen));
   // Kernels before ACPI and E820 read the size from here; in KiB above 1 MiB.
   const above = Math.max(0, Math.floor((lowRamEnd(boot.memory) - KERNEL_ADDRESS_MIN) / KiB));
   BootParams.patch(page, 0, { alt_mem_k: above });

@@ -58,6 +58,13 @@ export class StateReader {
     throw this.#bad(field, `an array of at most ${maxLength} bytes`);
   }
 
+  /** The state of a part, which checks it itself. */
+  nested(field: string): DeviceState {
+    const value = this.#state[field];
+    if (typeof value === "object" && value !== null) return value as DeviceState;
+    throw this.#bad(field, "an object");
+  }
+
   #bad(field: string, expected: string): ThimbleError {
     return new ThimbleError(
       "bad_state",

@@ -51,6 +51,7 @@ __asm__(".globl _start\n"
         "  jmp halt\n");
 
 static void out8(u16 port, u8 value) { __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
+static void out16(u16 port, u16 value) { __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port)); }
 static void out32(u16 port, u32 value) { __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port)); }
 static u8 in8(u16 port) {
   u8 value;
@@ -128,6 +129,10 @@ void run(u32 magic, const struct info *info, u32 cr0, u32 eflags) {
     for (at = modules->start; at < modules->end; at++) put(*(const char *)at);
     say("\n");
   }
+  out16(0x510, 5); /* firmware configuration: number of CPUs, which test suites ask for */
+  say("CPUs ");
+  say_hex(in8(0x511));
+  say("\n");
   out8(0x402, '!');
   out8(0x402, '\n'); /* on the debug console only */
   if (ends_with((const char *)info->cmdline, " fault")) __asm__ volatile("lidt %0\n int3" ::"m"(uninitialised));
