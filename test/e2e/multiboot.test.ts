@@ -19,11 +19,13 @@ describe("a VMM by hand", () => {
 
   before(async () => {
     const { elf, flat } = await buildMultibootKernels();
-    transparent = await startTransparentServer("e2e-multiboot", [
-      fileEntry("test/kernel.elf", elf),
-      fileEntry("test/kernel.bin", flat),
-      fileEntry("test/module", Buffer.from("words of the module")),
-    ]);
+    transparent = await startTransparentServer("e2e-multiboot", {
+      files: [
+        fileEntry("test/kernel.elf", elf),
+        fileEntry("test/kernel.bin", flat),
+        fileEntry("test/module", Buffer.from("words of the module")),
+      ],
+    });
   });
 
   after(async () => {

@@ -89,7 +89,7 @@ export interface TransparentServer extends TestServer {
  */
 export async function startTransparentServer(
   name: string,
-  files: readonly CpioEntry[] = [],
+  options: { readonly files?: readonly CpioEntry[]; readonly commandLine?: string } = {},
 ): Promise<TransparentServer> {
   const directory = makeRunDirectory(`${name}-files`);
   const busybox = readFileSync(await busyboxPath());
@@ -111,7 +111,7 @@ export async function startTransparentServer(
       directoryEntry("test"),
       programEntry("test/busybox", busybox),
       fileEntry("test/init.sh", Buffer.from(`${script.join("\n")}\n`)),
-      ...files,
+      ...(options.files ?? []),
     ]),
   );
   const server = await SimulatedServer.start({
@@ -120,7 +120,7 @@ export async function startTransparentServer(
       kind: "direct",
       kernel: (await testProduct()).image,
       initrd,
-      commandLine: "rdinit=/test/busybox -- sh /test/init.sh",
+      commandLine: `${options.commandLine ?? ""} rdinit=/test/busybox -- sh /test/init.sh`.trim(),
     },
     accelerator: await testAccelerator(),
     memoryBytes: 4 * GiB,

@@ -4,7 +4,7 @@
  */
 import { messageOf } from "../../base/errors.ts";
 import { monotonicMs } from "../../sys/clock.ts";
-import { exists, makeDirectories, readText, replaceFile } from "../../sys/fs.ts";
+import { exists, makeDirectories, readText, replaceFile, writeFile } from "../../sys/fs.ts";
 import type { Logger } from "../../sys/log.ts";
 import type { EventLoop } from "../../sys/loop.ts";
 import { type InterfaceAddress, type Link, RouteSocket } from "../../sys/netlink/route.ts";
@@ -22,6 +22,8 @@ export interface HostNetworkOptions {
   readonly runPath: string;
   readonly hostName: string;
 }
+
+const HOST_NAME_FILE = "/proc/sys/kernel/hostname";
 
 /** Names of interfaces have at most 15 bytes: `tap`, eight of the VM's id, its interface's number. */
 function tapName(vmId: string, index: number): string {
@@ -62,6 +64,7 @@ export class LinuxHostNetwork implements HostNetwork {
   }
 
   #configure(configuration: AddressConfiguration): void {
+    if (configuration.hostName !== null) writeFile(HOST_NAME_FILE, configuration.hostName);
     const bridge = openVswitch(this.#route, configuration.device);
     this.#bridge = bridge;
     if (configuration.kind === "static") {
