@@ -2,12 +2,16 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { describe, test } from "node:test";
+import { makeFatDisk } from "../framework/fat-disk.ts";
+import { uefiShell, uploadFirmware } from "../framework/firmware.ts";
 import { oldClientScreenshot, screenshot } from "../framework/screenshot.ts";
 import { sharedServer } from "../framework/servers.ts";
-import { withGuest } from "../framework/test-vm.ts";
+import { ensureImage, MiB, removeVm, withGuest } from "../framework/test-vm.ts";
+import { typeAtDisplay } from "../framework/typing.ts";
 
 const WIDTH = 1280;
 const HEIGHT = 800;
+const firmwareTimeoutMs = 120_000;
 
 describe("graphics", () => {
   test("a Linux console on the framebuffer looks the same in the guest and through VNC", async () => {
@@ -42,5 +46,37 @@ describe("graphics", () => {
       const jpeg = await oldClientScreenshot(api, id, "linux-console-old-client");
       assert.equal(jpeg.readUInt16BE(0), 0xffd8, "a JPEG file");
     });
+  });
+
+  test("OVMF and the UEFI shell show themselves and take what is typed at the display", async () => {
+    const { api } = await sharedServer();
+    const disk = makeFatDisk("graphics-shell", {
+      "EFI/BOOT/BOOTX64.EFI": { path: await uefiShell() },
+      "EFI/BOOT/startup.nsh": "@echo -off\necho SHELL-IS-HERE\n",
+    });
+    await ensureImage(api, "graphics-shell.img", disk);
+    const vm = await api.createVm({
+      name: "graphics-uefi",
+      cpus: 1,
+      memoryBytes: 256 * MiB,
+      boot: { ...(await uploadFirmware(api)), bootOrder: ["disk0"] },
+      disks: [{ image: "graphics-shell.img" }],
+      graphics: true,
+    });
+    try {
+      await api.act(vm.id, "start");
+      const console = await api.console(vm.id);
+      await console.feed.waitFor(/SHELL-IS-HERE/, firmwareTimeoutMs);
+      await typeAtDisplay(api, vm.id, "echo typed-here\n");
+      // The shell prints it as one piece; what is typed comes letter by letter.
+      await console.feed.waitFor(/typed-here/, firmwareTimeoutMs);
+      const { width, height, bgrx } = await screenshot(api, vm.id, "uefi-shell");
+      assert.deepEqual([width, height], [WIDTH, HEIGHT]);
+      assert.ok(bgrx.filter((byte) => byte > 100).length > 5000, "there is text");
+      console.vanish();
+    } finally {
+      await removeVm(api, vm.id);
+      await api.deleteImage("graphics-shell.img");
+    }
   });
 });
