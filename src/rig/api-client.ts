@@ -210,8 +210,24 @@ export class ApiClient {
     );
   }
 
-  /** One exchange, errors of the API included. Rejects only if there is no answer. */
-  raw(method: string, path: string, options: RawRequest = {}): Promise<RawAnswer> {
+  /**
+   * One exchange, errors of the API included. Rejects only if there is no answer. A kept connection may be closed by the
+   * server, as idle for too long, while the request is on its way; then it is sent once more on a new one.
+   */
+  async raw(method: string, path: string, options: RawRequest = {}): Promise<RawAnswer> {
+    const answer = await this.#exchange(method, path, options);
+    return answer ?? (await this.#exchange(method, path, options)) ?? this.#lost(method, path);
+  }
+
+  #lost(method: string, path: string): never {
+    throw new ThimbleError(
+      "connection_lost",
+      `The host closed the connection twice before ${method} ${path}.`,
+    );
+  }
+
+  /** Null: the connection had been used before and was closed by the server; the request can be repeated. */
+  #exchange(method: string, path: string, options: RawRequest): Promise<RawAnswer | null> {
     return new Promise((resolve, reject) => {
       const request = httpRequest(`${this.origin}/api/v1${path}`, {
         method,
@@ -223,8 +239,11 @@ export class ApiClient {
         request.destroy(new ThimbleError("timed_out", `${method} ${path} was not answered in time.`)),
       );
       let answered = false;
-      request.on("error", (error) => {
-        if (!answered) reject(error);
+      request.on("error", (error: NodeJS.ErrnoException) => {
+        if (answered) return;
+        const isRepeatable = request.reusedSocket && !(options.body instanceof Readable);
+        if (isRepeatable && error.code === "ECONNRESET") resolve(null);
+        else reject(error);
       });
       request.on("response", (response) => {
         answered = true;

@@ -7,13 +7,13 @@ import { after, before, describe, test } from "node:test";
 import WebSocket from "ws";
 import { SeededRandom, testSeed } from "../../base/random.ts";
 import { eventually, sleep } from "../../rig/time.ts";
-import { TestAgent } from "../testing/test-agent.ts";
+import { SHORT_LIMITS, TestAgent } from "../testing/test-agent.ts";
 
 describe("rude clients", () => {
   let host: TestAgent;
   let auth: string;
   before(async () => {
-    host = await TestAgent.start();
+    host = await TestAgent.start({ limits: SHORT_LIMITS });
     auth = `Host: h\r\nAuthorization: Bearer ${host.agent.token}\r\n`;
   });
   after(() => host.remove());
