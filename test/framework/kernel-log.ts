@@ -15,7 +15,8 @@ const expected: readonly { readonly pattern: RegExp; readonly reason: string }[]
   },
   {
     pattern: /clocksource: Long readout interval, skipping watchdog check/,
-    reason: "an emulated CPU that shares its core with others is late for a timer; the kernel skips the check",
+    reason:
+      "an emulated CPU that shares its core with others is late for a timer; the kernel skips the check",
   },
   {
     pattern: /MDS CPU bug|MMIO Stale Data|TAA CPU bug|Spectre V2|RETBleed|Transient Scheduler|VMSCAPE/,
