@@ -44,3 +44,12 @@ test("advancing step by step covers every byte once, in order", () => {
     assert.deepEqual(seen, expected, `seed ${seed}`);
   }
 });
+
+test("the front of a list is cut at a limit, between ranges", () => {
+  const iovec = new IovecArray();
+  for (const length of [100, 50, 50, 1]) iovec.add(0x1000, length);
+  assert.equal(iovec.countWithin(1000), 4);
+  assert.equal(iovec.countWithin(200), 3);
+  assert.equal(iovec.countWithin(199), 2);
+  assert.equal(iovec.countWithin(99), 1);
+});

@@ -45,6 +45,18 @@ export class IovecArray {
     }
   }
 
+  /** How many ranges at the front have together at most `limitBytes`; one at the least. */
+  countWithin(limitBytes: number): number {
+    let count = 1;
+    let bytes = this.words[2] as number;
+    while (count < this.count) {
+      bytes += this.words[count * WORDS + 2] as number;
+      if (bytes > limitBytes) break;
+      count++;
+    }
+    return count;
+  }
+
   /** Drops the first `sizeBytes`, which have been transferred. */
   advance(sizeBytes: number): void {
     const words = this.words;

@@ -30,6 +30,13 @@ const BLKGETSIZE64 = ior(0x12, 114, 8);
 const ZERO_BUFFER_SIZE = 64 * 1024;
 const ZEROES_PER_CALL = 1024 * 1024;
 
+/**
+ * Longest write in one call, where the request's segments allow it. For each page that it takes the kernel's page cache
+ * first touches all that the call still has to give (generic_perform_write with large folios, Linux 6.12): on tmpfs a
+ * call of 1 MiB spent four fifths of its time so.
+ */
+const WRITE_BYTES_PER_CALL = 128 * 1024;
+
 type VectorCall = typeof preadv;
 
 export class RawDisk implements BlockBackend {
@@ -114,8 +121,8 @@ export class RawDisk implements BlockBackend {
   /** Repeats the call until everything in the iovec array is transferred. Returns 0 or a negative errno. */
   #run(call: VectorCall, start: number, iovec: IovecArray): number {
     for (let offset = start; iovec.totalBytes > 0; ) {
-      const count = Math.min(iovec.count, IOV_MAX);
-      const result = call(this.#fd, iovec.words, count, offset);
+      const most = call === pwritev ? iovec.countWithin(WRITE_BYTES_PER_CALL) : iovec.count;
+      const result = call(this.#fd, iovec.words, Math.min(most, IOV_MAX), offset);
       if (result === iovec.totalBytes) return 0;
       if (result === -EINTR || result === -EAGAIN) continue;
       if (result < 0) return result;
