@@ -12,6 +12,9 @@ import { BlkRequestHeader, BlkStatus } from "./blk/bits.ts";
 import { VirtioBlk } from "./blk/device.ts";
 import { VirtioConsole } from "./console/device.ts";
 import type { VirtioDevice } from "./device.ts";
+import { InputEvent } from "./input/bits.ts";
+import { VirtioInput } from "./input/device.ts";
+import { KEYBOARD, TABLET } from "./input/kinds.ts";
 import { parseMac, VirtioNet } from "./net/device.ts";
 import { VirtioRng } from "./rng/device.ts";
 import { TestDriver, type TestQueue } from "./testing/driver.ts";
@@ -110,6 +113,29 @@ const SUBJECTS: Record<string, (machine: TestMachine) => Subject> = {
     };
   },
 };
+
+for (const kind of [KEYBOARD, TABLET]) {
+  SUBJECTS[kind.pointer ? "tablet" : "keyboard"] = (machine) => {
+    const device = new VirtioInput({ name: "input", memory: machine.memory, kind });
+    return {
+      device,
+      outside: (random) => {
+        device.key(kind.firstKey + random.below(kind.keyCount + 5), random.below(2) === 0);
+        device.pointer(random.below(32768), random.below(32768), random.below(8), random.below(3) - 1);
+      },
+      quiet: () => {},
+      works: (driver) => {
+        const queue = queueOf(driver, 0);
+        queue.submit([InputEvent.size]);
+        queue.ring();
+        device.key(kind.firstKey + 1, true);
+        const [used] = queue.collect();
+        const event = InputEvent.decode(used?.data[0] as Uint8Array);
+        assert.deepEqual(event, { type: 1, code: kind.firstKey + 1, value: 1 });
+      },
+    };
+  };
+}
 
 /** One thing a hostile driver may do. */
 function step(random: SeededRandom, machine: TestMachine, bar: number, driver: TestDriver): void {
