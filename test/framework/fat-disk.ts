@@ -38,7 +38,9 @@ export function makeFatDisk(
     for (const [path, file] of Object.entries(files)) {
       makeFolder(dirname(path));
       let source = join(staging, "file");
-      if (typeof file === "string") writeFileSync(source, file.replaceAll("\n", "\r\n"));
+      // The UEFI shell's scripts have DOS line ends.
+      if (typeof file === "string")
+        writeFileSync(source, path.endsWith(".nsh") ? file.replaceAll("\n", "\r\n") : file);
       else source = file.path;
       execFileSync("mcopy", ["-o", "-i", image, source, `::${path}`]);
     }
