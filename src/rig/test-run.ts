@@ -31,7 +31,7 @@ async function checks(): Promise<Counts> {
 }
 
 async function unitTests(words: readonly string[]): Promise<Counts> {
-  const files = ["src", "bench", "test/structure", "test/framework"].flatMap((path) =>
+  const files = ["src", "bench", "test/structure", "test/framework", "test/fuzz"].flatMap((path) =>
     testFiles(path, words),
   );
   return testFilesStage("unit", files, 10 * minute);

@@ -5,8 +5,8 @@
  * Reads go through an image of the structure, so that every width and offset works; writes count only with the width
  * of their field, as the specification demands of drivers.
  */
-import { ThimbleError } from "../../base/errors.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../contract.ts";
+import { StateReader } from "../state.ts";
 import { CommonCfg, DeviceStatus, NO_VECTOR } from "./bits.ts";
 import type { Features } from "./device.ts";
 import type { QueueLayout } from "./queue-layout.ts";
@@ -20,6 +20,9 @@ export interface CommonConfigOwner {
   visibleStatus(): number;
   statusWritten(value: number): void;
 }
+
+/** Descriptor table, driver area, device area: low and high half each. */
+const ADDRESS_DWORDS = 6;
 
 /** The registers of one queue; addresses as pairs of dwords. */
 interface QueueRegisters {
@@ -54,7 +57,7 @@ export class CommonConfig implements RegisterBlock, Stateful {
       size,
       vector: NO_VECTOR,
       enabled: false,
-      addresses: new Uint32Array(6),
+      addresses: new Uint32Array(ADDRESS_DWORDS),
     }));
   }
 
@@ -112,35 +115,31 @@ export class CommonConfig implements RegisterBlock, Stateful {
       deviceFeatureSelect: this.#deviceFeatureSelect,
       driverFeatureSelect: this.#driverFeatureSelect,
       queueSelect: this.#queueSelect,
-      queues: this.#queues.map((queue) => ({ ...queue, addresses: [...queue.addresses] })),
+      queues: this.#queues.map((queue) => ({
+        version: STATE_VERSION,
+        ...queue,
+        addresses: [...queue.addresses],
+      })),
     };
   }
 
   restore(state: DeviceState): void {
-    const number = (field: string): number => {
-      const value = state[field];
-      if (typeof value !== "number")
-        throw new ThimbleError("bad_state", `virtio-pci registers lack "${field}"`);
-      return value;
-    };
-    const queues = state.queues;
-    if (state.version !== STATE_VERSION || !Array.isArray(queues) || queues.length !== this.#queues.length) {
-      throw new ThimbleError("bad_state", "The saved virtio-pci registers have another form");
-    }
-    this.status = number("status");
-    this.driverLow = number("driverLow");
-    this.driverHigh = number("driverHigh");
-    this.configVector = number("configVector");
-    this.generation = number("generation");
-    this.#deviceFeatureSelect = number("deviceFeatureSelect");
-    this.#driverFeatureSelect = number("driverFeatureSelect");
-    this.#queueSelect = number("queueSelect");
+    const from = new StateReader("virtio-pci registers", state, STATE_VERSION);
+    const queues = from.list("queues", this.#queues.length);
+    this.status = from.u8("status");
+    this.driverLow = from.u32("driverLow");
+    this.driverHigh = from.u32("driverHigh");
+    this.configVector = from.u16("configVector");
+    this.generation = from.u8("generation");
+    this.#deviceFeatureSelect = from.u32("deviceFeatureSelect");
+    this.#driverFeatureSelect = from.u32("driverFeatureSelect");
+    this.#queueSelect = from.u16("queueSelect");
     this.#queues.forEach((queue, i) => {
-      const saved = queues[i] as { size: number; vector: number; enabled: boolean; addresses: number[] };
-      queue.size = saved.size;
-      queue.vector = saved.vector;
-      queue.enabled = saved.enabled === true;
-      queue.addresses.set(saved.addresses.slice(0, 6));
+      const saved = new StateReader(`virtqueue ${i}`, queues[i] as DeviceState, STATE_VERSION);
+      queue.size = saved.u16("size");
+      queue.vector = saved.u16("vector");
+      queue.enabled = saved.flag("enabled");
+      queue.addresses.set(saved.dwords("addresses", ADDRESS_DWORDS));
     });
   }
 
@@ -166,7 +165,8 @@ export class CommonConfig implements RegisterBlock, Stateful {
     image.setUint16(at.queue_msix_vector, queue?.vector ?? NO_VECTOR, true);
     image.setUint16(at.queue_enable, queue?.enabled ? 1 : 0, true);
     image.setUint16(at.queue_notify_off, queue === undefined ? 0 : this.#queueSelect, true);
-    for (let i = 0; i < 6; i++) image.setUint32(at.queue_desc_low + 4 * i, queue?.addresses[i] ?? 0, true);
+    for (let i = 0; i < ADDRESS_DWORDS; i++)
+      image.setUint32(at.queue_desc_low + 4 * i, queue?.addresses[i] ?? 0, true);
   }
 
   #writeDword(offset: number, value: number): void {

@@ -10,6 +10,7 @@
  * resets from any state; until requests of the old driver have left guest memory alone the status keeps reading as it
  * was.
  */
+
 import { type GuestPhysical, guestPhysical } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import { PciFunction } from "../bus/pci/function.ts";
@@ -24,6 +25,7 @@ import type {
   Stateful,
 } from "../contract.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import { StateReader } from "../state.ts";
 import {
   DeviceStatus,
   Feature,
@@ -193,24 +195,23 @@ export class VirtioPci implements Stateful {
 
   /** Guest memory has been restored before. */
   restore(state: DeviceState): void {
-    const queues = state.queues;
-    if (state.version !== STATE_VERSION || !Array.isArray(queues) || queues.length !== this.queues.length) {
-      throw new ThimbleError("bad_state", `${this.device.name}: the saved state has another form`);
-    }
+    const { name } = this.device;
+    const from = new StateReader(name, state, STATE_VERSION);
+    const queues = from.list("queues", this.queues.length);
+    const isr = from.u8("isr");
     this.#resetDevice();
     this.#drainingStatus = 0;
-    this.function.restore(state.pci as DeviceState);
-    this.#common.restore(state.common as DeviceState);
-    this.#isr = Number(state.isr);
-    this.msix.restore(state.msix as DeviceState);
+    this.function.restore(from.nested("pci"));
+    this.#common.restore(from.nested("common"));
+    this.#isr = isr;
+    this.msix.restore(from.nested("msix"));
     const { DRIVER_OK, DEVICE_NEEDS_RESET } = DeviceStatus;
     if ((this.#common.status & (DRIVER_OK | DEVICE_NEEDS_RESET)) === DRIVER_OK) {
-      const saved = queues as DeviceState[];
-      const problem = this.#startQueues(saved);
-      if (problem !== null) throw new ThimbleError("bad_state", `${this.device.name}: ${problem}`);
+      const problem = this.#featuresFit() ? this.#startQueues(queues) : "features that do not fit";
+      if (problem !== null) throw new ThimbleError("bad_state", `${name}: ${problem}`);
       this.#activate();
     }
-    this.device.restore(state.device as DeviceState);
+    this.device.restore(from.nested("device"));
   }
 
   readonly #offered: Features;

@@ -13,10 +13,11 @@
  * Nothing the guest writes is trusted or read twice. A broken rule stops the queue: `pop` gives nothing any more, the
  * transport is told the reason.
  */
+
 import { GiB, type GuestPhysical, guestPhysical } from "../../base/addresses.ts";
-import { ThimbleError } from "../../base/errors.ts";
 import type { DeviceState, SegmentList } from "../contract.ts";
 import { createSegmentList, type GuestMemory } from "../memory/guest-memory.ts";
+import { StateReader } from "../state.ts";
 import { AVAILABLE_NO_INTERRUPT, USED_NO_NOTIFY, UsedElement, UsedHeader } from "./bits.ts";
 import { openRings, type QueueLayout, type QueueOptions } from "./queue-layout.ts";
 import { NO_AREA, type RingArea, readArea, writeArea } from "./ring-area.ts";
@@ -355,18 +356,10 @@ export class VirtQueue {
 
   /** After `start` with the saved layout. */
   restore(state: DeviceState): void {
-    const { nextAvailable, nextUsed, publishedUsed } = state;
-    if (
-      state.version !== STATE_VERSION ||
-      typeof nextAvailable !== "number" ||
-      typeof nextUsed !== "number" ||
-      typeof publishedUsed !== "number"
-    ) {
-      throw new ThimbleError("bad_state", `The saved state of virtqueue ${this.index} has another form`);
-    }
-    this.nextAvailable = nextAvailable & 0xffff;
-    this.nextUsed = nextUsed & 0xffff;
-    this.publishedUsed = publishedUsed & 0xffff;
+    const from = new StateReader(`virtqueue ${this.index}`, state, STATE_VERSION);
+    this.nextAvailable = from.u16("nextAvailable");
+    this.nextUsed = from.u16("nextUsed");
+    this.publishedUsed = from.u16("publishedUsed");
   }
 
   // The indirect table `openIndirect` found last.

@@ -6,6 +6,7 @@
  */
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
+import { StateReader } from "../../state.ts";
 import { CONFIG_ADDRESS_ENABLE, CONFIG_SIZE, ECAM_FUNCTION_SIZE } from "./bits.ts";
 import { allOnes, type MmioPlacer, PciFunction, type PciIdentity } from "./function.ts";
 
@@ -114,11 +115,8 @@ export class PciBus implements Stateful {
   }
 
   restore(state: DeviceState): void {
-    const address = state.configAddress;
-    if (state.version !== STATE_VERSION || typeof address !== "number") {
-      throw new ThimbleError("bad_state", "The saved state of the PCI bus has another form");
-    }
-    this.#configAddress = (address & 0x80ff_fffc) >>> 0;
+    const from = new StateReader("the PCI bus", state, STATE_VERSION);
+    this.#configAddress = (from.u32("configAddress") & 0x80ff_fffc) >>> 0;
   }
 
   #selected(): PciFunction | null {

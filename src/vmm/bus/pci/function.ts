@@ -8,6 +8,7 @@
 import { type GuestPhysical, guestPhysical } from "../../../base/addresses.ts";
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, InterruptLine, RegisterBlock, Stateful } from "../../contract.ts";
+import { StateReader } from "../../state.ts";
 import { BAR_COUNT, BAR_SIZE_MIN, BarFlag, CONFIG_SIZE, Command, HeaderType0, Status } from "./bits.ts";
 
 /** How a function introduces itself. */
@@ -252,12 +253,17 @@ export class PciFunction implements Stateful {
   }
 
   restore(state: DeviceState): void {
-    const config = state.config;
-    if (state.version !== STATE_VERSION || !Array.isArray(config) || config.length !== CONFIG_SIZE) {
-      throw new ThimbleError("bad_state", `${this.name}: the saved configuration space has another form`);
+    const from = new StateReader(`the configuration space of ${this.name}`, state, STATE_VERSION);
+    const saved = from.exactBytes("config", CONFIG_SIZE);
+    if (this.#powerOn) this.config.set(this.#powerOn);
+    // What no guest can change is this function's own, whatever was saved.
+    for (let i = 0; i < CONFIG_SIZE; i++) {
+      const writable = this.#writeMask[i] as number;
+      this.config[i] = ((this.config[i] as number) & ~writable) | ((saved[i] as number) & writable);
     }
-    this.config.set(config as number[]);
-    this.#interrupt = ((this.config[HeaderType0.offset.status] as number) & Status.interrupt) !== 0;
+    const status = HeaderType0.offset.status;
+    this.#interrupt = ((saved[status] as number) & Status.interrupt) !== 0;
+    if (this.#interrupt) this.config[status] = (this.config[status] as number) | Status.interrupt;
     this.#takeEffect();
   }
 

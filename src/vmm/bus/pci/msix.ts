@@ -6,6 +6,7 @@
  */
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, MsiController, MsiRoute, RegisterBlock } from "../../contract.ts";
+import { StateReader } from "../../state.ts";
 import {
   CapabilityId,
   MSIX_ENTRY_MASKED,
@@ -23,6 +24,7 @@ export interface MsixPlacement {
   readonly pbaOffset: number;
 }
 
+const STATE_VERSION = 1;
 const ENTRY_DWORDS = MsixEntry.size / 4;
 const DATA = MsixEntry.offset.data / 4;
 const CONTROL = MsixEntry.offset.control / 4;
@@ -125,15 +127,14 @@ export class Msix {
   }
 
   save(): DeviceState {
-    return { version: 1, table: [...this.#table], pending: [...this.#pending] };
+    return { version: STATE_VERSION, table: [...this.#table], pending: [...this.#pending] };
   }
 
   /** After the function's configuration space has been restored. */
   restore(state: DeviceState): void {
-    const { table, pending } = state;
-    if (!isArrayOf(table, this.#table.length) || !isArrayOf(pending, this.#pending.length)) {
-      throw new ThimbleError("bad_state", `${this.#function.name}: the saved MSI-X table has another form`);
-    }
+    const from = new StateReader(`MSI-X of ${this.#function.name}`, state, STATE_VERSION);
+    const table = from.dwords("table", this.#table.length);
+    const pending = from.dwords("pending", this.#pending.length);
     this.#table.set(table);
     this.#pending.set(pending);
     for (let vector = 0; vector < this.vectors; vector++) this.#refresh(vector, true);
@@ -192,8 +193,4 @@ export class Msix {
     const byte = this.#pending[vector >> 3] as number;
     this.#pending[vector >> 3] = pending ? byte | bit : byte & ~bit;
   }
-}
-
-function isArrayOf(value: unknown, length: number): value is number[] {
-  return Array.isArray(value) && value.length === length;
 }

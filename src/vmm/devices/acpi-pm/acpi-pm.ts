@@ -8,7 +8,7 @@
 
 import type { Clock, DeviceState, InterruptLine, RegisterBlock, Stateful } from "../../contract.ts";
 import { AcpiPmOffset } from "../../platform.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import { PM_TIMER_TICKS_PER_MS, Pm1, Pm1Control, SLEEP_TYPE_S5 } from "./bits.ts";
 
 export interface AcpiPmPorts {

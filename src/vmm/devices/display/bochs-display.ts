@@ -8,7 +8,7 @@
  */
 import { PciFunction } from "../../bus/pci/function.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import {
   BAR2_BYTES,
   BOCHS_DEVICE,

@@ -12,7 +12,7 @@
  * when the power fails while it programs, and what firmware's own journal of variables is made for.
  */
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import {
   BLOCK_BYTES,
   CFI_QUERY_START,

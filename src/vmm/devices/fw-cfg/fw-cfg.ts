@@ -9,7 +9,7 @@
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import {
   DMA_SELECTOR_SHIFT,
   DMA_SIGNATURE,

@@ -9,7 +9,7 @@
  * bus that gives each port its own range takes `commandPort` for 0x64.
  */
 import type { DeviceState, InterruptLine, RegisterBlock, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import {
   Command,
   CommandByte,

@@ -4,7 +4,7 @@
  * of a keyboard that is not there, so VMs with firmware have one.
  */
 import type { DeviceState, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import { KeyboardAnswer, KeyboardCommand, SCAN_CODE_BREAK, SCAN_CODE_EXTENDED } from "./bits.ts";
 import { extendedCode, set2Of } from "./scan-codes.ts";
 

@@ -2,7 +2,7 @@
  * Ports of the PC's board that software touches without needing much of an answer. Each is one byte wide.
  */
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 
 const STATE_VERSION = 1;
 

@@ -3,7 +3,7 @@
  * register. Setting RST_CPU resets the machine, hard or soft alike.
  */
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 
 export const ResetControlBit = { SystemReset: 0x02, ResetCpu: 0x04, FullReset: 0x08 } as const;
 

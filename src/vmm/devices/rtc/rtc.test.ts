@@ -133,6 +133,19 @@ test("the alarm interrupts at its time and, with don't-care values, every minute
   assert.equal(line.level, true);
 });
 
+test("an alarm between the last look and a move to another machine is still told there", () => {
+  const { rtc, clock, set } = machine();
+  setWall(clock, "2026-01-01T10:00:00Z");
+  set(Register.HoursAlarm, 0x10);
+  set(Register.MinutesAlarm, 0x00);
+  set(Register.SecondsAlarm, 0x05);
+  clock.advance(10_000);
+  const other = machine();
+  setWall(other.clock, "2026-01-01T10:00:11Z");
+  other.rtc.restore(throughJson(rtc.save()));
+  assert.equal(other.get(Register.C), RegisterC.Update | RegisterC.Alarm);
+});
+
 test("the periodic interrupt follows the rate", () => {
   const { clock, line, get, set } = machine();
   set(Register.A, RegisterA.Divider32kHz | 12);

@@ -9,7 +9,7 @@
 import { GiB, KiB, MiB } from "../../../base/addresses.ts";
 import type { Clock, DeviceState, InterruptLine, RegisterBlock, Stateful } from "../../contract.ts";
 import { layoutRam } from "../../memory/guest-memory.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import { ALARM_ANY, CMOS_SIZE, Cmos, Register, RegisterA, RegisterB, RegisterC, RegisterD } from "./bits.ts";
 import { decodeTime, encodeTime, fromRegister, HOUR_REGISTER } from "./time.ts";
 
@@ -24,7 +24,7 @@ export interface RtcPorts {
   readonly cpus: number;
 }
 
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 const INDEX_MASK = 0x7f;
 /** 1024 Hz, as PC firmware leaves it. */
 const RATE_AT_RESET = 6;
@@ -87,17 +87,20 @@ export class Rtc implements RegisterBlock, Stateful {
       index: this.#index,
       cmos: Array.from(this.#cmos),
       offsetMs: this.#offsetMs,
+      // An alarm between the last look and the restoring is still to be told.
+      secondSeen: this.#secondSeen,
     };
   }
 
   restore(state: DeviceState): void {
     const from = new StateReader("the real-time clock", state, STATE_VERSION);
     const cmos = from.bytes("cmos", CMOS_SIZE);
+    const secondSeen = from.integer("secondSeen", Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
     this.#offsetMs = from.finite("offsetMs");
     this.#index = from.integer("index", 0, INDEX_MASK);
     this.#cmos.fill(0);
     this.#cmos.set(cmos);
-    this.#secondSeen = this.#second();
+    this.#secondSeen = secondSeen;
     this.#update();
   }
 

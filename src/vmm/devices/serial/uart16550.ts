@@ -18,7 +18,7 @@ import type {
   RegisterBlock,
   Stateful,
 } from "../../contract.ts";
-import { StateReader } from "../state.ts";
+import { StateReader } from "../../state.ts";
 import { Fcr, FIFO_SIZE, Ier, Iir, Lcr, Lsr, Mcr, Msr, Register, TRIGGER_LEVEL } from "./bits.ts";
 
 export interface UartPorts {

@@ -8,9 +8,9 @@
  * A reset does not wait: slots in flight become stale and are dropped when the backend is done with them. Until then
  * the device is busy and the transport does not report the reset as done.
  */
-import { ThimbleError } from "../../../base/errors.ts";
 import type { BlockBackend, DeviceState, SegmentList } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
 import {
   type Features,
@@ -193,11 +193,8 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   restore(state: DeviceState): void {
-    const { writeback } = state;
-    if (state.version !== STATE_VERSION || (writeback !== 0 && writeback !== 1)) {
-      throw new ThimbleError("bad_state", `${this.name}: the saved state has another form`);
-    }
-    this.config[BlkConfig.offset.writeback] = writeback;
+    const from = new StateReader(this.name, state, STATE_VERSION);
+    this.config[BlkConfig.offset.writeback] = from.integer("writeback", 0, 1);
     this.chooseCacheMode();
   }
 

@@ -4,9 +4,9 @@
  * Output goes to the backend chain by chain. Input is taken only as far as the driver has offered buffers; the rest
  * stays with the backend, which is asked again when the driver rings for the receive queue.
  */
-import { ThimbleError } from "../../../base/errors.ts";
 import type { CharBackend, DeviceState } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
 import { type Features, features, type VirtioDevice, type VirtioHost } from "../device.ts";
 import type { VirtQueue } from "../queue.ts";
@@ -84,11 +84,8 @@ export class VirtioConsole implements VirtioDevice {
   }
 
   restore(state: DeviceState): void {
-    const config = state.config;
-    if (state.version !== STATE_VERSION || !Array.isArray(config) || config.length !== this.#config.length) {
-      throw new ThimbleError("bad_state", `${this.name}: the saved state has another form`);
-    }
-    this.#config.set(config as number[]);
+    const from = new StateReader(this.name, state, STATE_VERSION);
+    this.#config.set(from.exactBytes("config", this.#config.length));
   }
 
   #output(): void {

@@ -7,8 +7,8 @@
  * So a guest that does not listen may miss that a key was pressed and let go, but never sees one that stays down.
  */
 import type { DeviceState } from "../../contract.ts";
-import { StateReader } from "../../devices/state.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
 import { type Features, NO_FEATURES, type VirtioDevice, type VirtioHost } from "../device.ts";
 import type { VirtQueue } from "../queue.ts";

@@ -10,6 +10,7 @@
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, NetBackend } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
+import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
 import {
   type Features,
@@ -185,13 +186,9 @@ export class VirtioNet implements VirtioDevice {
   }
 
   restore(state: DeviceState): void {
-    const { config, offloads } = state;
-    const length = this.#config.length;
-    const known = state.version === STATE_VERSION && typeof offloads === "number";
-    if (!known || !Array.isArray(config) || config.length !== length) {
-      throw new ThimbleError("bad_state", `${this.name}: the saved state has another form`);
-    }
-    this.#config.set(config as number[]);
+    const from = new StateReader(this.name, state, STATE_VERSION);
+    const offloads = from.u32("offloads");
+    this.#config.set(from.exactBytes("config", this.#config.length));
     this.#setOffloads(offloads);
   }
 

@@ -67,6 +67,11 @@ export class TestTerminal implements CharBackend {
     return this.#waiting.length;
   }
 
+  /** Takes back what was typed and not taken. */
+  clear(): void {
+    this.#waiting = new Uint8Array(0);
+  }
+
   type(text: string): void {
     const bytes = Uint8Array.from(text, (c) => c.charCodeAt(0));
     const joined = new Uint8Array(this.#waiting.length + bytes.length);

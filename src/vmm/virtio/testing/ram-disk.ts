@@ -4,7 +4,6 @@ import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { walk } from "../segments.ts";
 
 export class RamDisk implements BlockBackend {
-  readonly data: Uint8Array<ArrayBuffer>;
   readOnly = false;
   /** When true, requests are carried out and completed only by `complete`. */
   holding = false;
@@ -17,9 +16,8 @@ export class RamDisk implements BlockBackend {
   constructor(
     readonly memory: GuestMemory,
     readonly sizeBytes: number,
-  ) {
-    this.data = new Uint8Array(sizeBytes);
-  }
+    readonly data: Uint8Array = new Uint8Array(sizeBytes),
+  ) {}
 
   read(offset: number, segments: SegmentList, done: BlockCompletion): void {
     const list = copyOf(segments);

@@ -1,6 +1,6 @@
 /** Reading a saved device state back: every field is checked once, here, so that devices may trust what they restore. */
-import { ThimbleError } from "../../base/errors.ts";
-import type { DeviceState } from "../contract.ts";
+import { ThimbleError } from "../base/errors.ts";
+import type { DeviceState } from "./contract.ts";
 
 export class StateReader {
   readonly #device: string;
@@ -37,6 +37,10 @@ export class StateReader {
     return this.integer(field, 0, 0xffff);
   }
 
+  u32(field: string): number {
+    return this.integer(field, 0, 0xffff_ffff);
+  }
+
   flag(field: string): boolean {
     const value = this.#state[field];
     if (typeof value === "boolean") return value;
@@ -61,6 +65,30 @@ export class StateReader {
     const fits = (x: unknown) => typeof x === "number" && Number.isInteger(x) && x >= min && x <= max;
     if (Array.isArray(value) && value.length <= maxLength && value.every(fits)) return value as number[];
     throw this.#bad(field, `an array of at most ${maxLength} whole numbers from ${min} to ${max}`);
+  }
+
+  /** An array of exactly `length` bytes. */
+  exactBytes(field: string, length: number): readonly number[] {
+    const value = this.bytes(field, length);
+    if (value.length === length) return value;
+    throw this.#bad(field, `an array of ${length} bytes`);
+  }
+
+  /** An array of exactly `length` unsigned 32-bit numbers. */
+  dwords(field: string, length: number): readonly number[] {
+    const value = this.#state[field];
+    const isDword = (x: unknown) => typeof x === "number" && x >= 0 && x === x >>> 0;
+    if (Array.isArray(value) && value.length === length && value.every(isDword)) return value as number[];
+    throw this.#bad(field, `an array of ${length} 32-bit numbers`);
+  }
+
+  /** The states of exactly `length` parts, which check them themselves. */
+  list(field: string, length: number): readonly DeviceState[] {
+    const value = this.#state[field];
+    const isState = (x: unknown) => typeof x === "object" && x !== null;
+    if (Array.isArray(value) && value.length === length && value.every(isState))
+      return value as DeviceState[];
+    throw this.#bad(field, `an array of ${length} objects`);
   }
 
   /** The state of a part, which checks it itself. */

@@ -1,0 +1,23 @@
+/** Every device of the machine that a guest can reach. fuzz.test.ts sees to it that none is missing. */
+import { display, pci } from "./pci.ts";
+import { acpiPm, flash, fwCfg, i8042, legacyPorts, rtc, serial } from "./ports.ts";
+import type { SubjectKind } from "./subject.ts";
+import { virtioBlk, virtioConsole, virtioKeyboard, virtioNet, virtioRng, virtioTablet } from "./virtio.ts";
+
+export const DEVICES: Readonly<Record<string, SubjectKind>> = {
+  serial,
+  rtc,
+  i8042,
+  "acpi-pm": acpiPm,
+  "fw-cfg": fwCfg,
+  flash,
+  "legacy-ports": legacyPorts,
+  pci,
+  display,
+  "virtio-rng": virtioRng,
+  "virtio-console": virtioConsole,
+  "virtio-blk": virtioBlk,
+  "virtio-net": virtioNet,
+  "virtio-keyboard": virtioKeyboard,
+  "virtio-tablet": virtioTablet,
+};
