@@ -23,7 +23,7 @@ const timeoutMs = 180_000;
 const logScript = "#!/bin/sh\necho LOG-BEGIN\ndmesg -r | gzip | base64\necho LOG-END\n";
 const commandLine = "console=ttyS0 quiet guest.run=/log.sh";
 
-const packedLog = /LOG-BEGIN\s+([^]*?)LOG-END/;
+const packedLog = /LOG-BEGIN\s+([\s\S]*?)LOG-END/;
 
 const unpacked = (match: RegExpExecArray | RegExpMatchArray): string =>
   gunzipSync(Buffer.from(match[1] as string, "base64")).toString();
