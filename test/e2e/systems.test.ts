@@ -1,16 +1,15 @@
 /** Programs and systems that others made for UEFI machines, started by OVMF and seen at work on their screens. */
 import assert from "node:assert/strict";
-import { createReadStream } from "node:fs";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { debPackage } from "../../src/image/sources.ts";
 import type { ApiClient } from "../../src/rig/api-client.ts";
 import type { Vm, VmSpec } from "../../src/rig/api-types.ts";
 import { guestSystem } from "../../src/rig/guest/guest-system.ts";
+import { keepText } from "../framework/evidence.ts";
 import { type FatFile, makeFatDisk } from "../framework/fat-disk.ts";
 import { uefiShell, uploadFirmware } from "../framework/firmware.ts";
+import { serveFiles } from "../framework/http.ts";
 import { waitForScreen } from "../framework/screen-text.ts";
 import { sharedServer } from "../framework/servers.ts";
 import { ensureImage, guestReadyTimeoutMs, MiB, removeVm, TestVm } from "../framework/test-vm.ts";
@@ -28,22 +27,23 @@ async function withUefiDisk(
   const { diskBytes, ...spec } = options;
   const { api } = await sharedServer();
   const image = `${name}.img`;
-  await ensureImage(api, image, makeFatDisk(name, files, diskBytes));
-  const vm = await api.createVm({
-    name,
-    cpus: 1,
-    memoryBytes: 512 * MiB,
-    boot: { ...(await uploadFirmware(api)), bootOrder: ["disk0"] },
-    disks: [{ image }],
-    graphics: true,
-    ...spec,
-  });
+  let vm: Vm | undefined;
   try {
+    await ensureImage(api, image, makeFatDisk(name, files, diskBytes));
+    vm = await api.createVm({
+      name,
+      cpus: 1,
+      memoryBytes: 512 * MiB,
+      boot: { ...(await uploadFirmware(api)), bootOrder: ["disk0"] },
+      disks: [{ image }],
+      graphics: true,
+      ...spec,
+    });
     await api.act(vm.id, "start");
     await body(api, vm);
   } finally {
-    await removeVm(api, vm.id);
-    await api.deleteImage(image);
+    if (vm !== undefined) await removeVm(api, vm.id);
+    await api.deleteImage(image).catch(() => {});
   }
 }
 
@@ -66,20 +66,8 @@ describe("systems of others through UEFI", () => {
 
   test("iPXE gets a lease through the virtio NIC and starts Linux over HTTP", async () => {
     const system = await guestSystem(13);
-    const served = new Map([
-      ["/kernel", system.kernel],
-      ["/initrd", system.initramfs],
-    ]);
-    const asked: string[] = [];
-    const server = createServer((request, response) => {
-      asked.push(`${request.method} ${request.url} ${request.headers["user-agent"] ?? ""}`);
-      const file = served.get(request.url ?? "");
-      if (file === undefined) response.writeHead(404).end();
-      else createReadStream(file).pipe(response);
-    });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    // The simulated network's name for the machine that runs the tests.
-    const url = `http://10.0.2.2:${(server.address() as AddressInfo).port}`;
+    const server = await serveFiles({ "/kernel": system.kernel, "/initrd": system.initramfs });
+    const { url, asked } = server;
     const ipxe = join(await debPackage("ipxe", "trixie"), "usr/lib/ipxe/ipxe-amd64.efi");
     const script = [
       "#!ipxe",
@@ -96,6 +84,7 @@ describe("systems of others through UEFI", () => {
         async (api, vm) => {
           const guest = await TestVm.attach(api, vm);
           assert.match(await guest.shell.output("dmesg | grep -m1 'efi: EFI'"), /EFI v2/);
+          keepText("ipxe-console", guest.console.feed.since(0));
           guest.console.vanish();
         },
       );

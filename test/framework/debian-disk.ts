@@ -24,7 +24,7 @@ configfile $prefix/grub.cfg
  * first time, and needs root (or sudo) for that, as every installation does.
  */
 export async function debianDisk(release: DebianRelease): Promise<string> {
-  const key = keyOf(String(release), readFileSync(script), grubStub);
+  const key = keyOf(String(release), readFileSync(script), grubStub, mirror, String(espBytes));
   const directory = await cached("installed", `debian${release}-${key}`, async (target) => {
     const signed = await debPackage("grub-efi-amd64-signed", suites[release]);
     const esp = makeFatDisk(

@@ -5,10 +5,11 @@ set -eu
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 suite=$1 mirror=$2 disk=$3 esp=$4
 root=$disk.root
-trap 'rm -rf "$root"' EXIT
+# debootstrap, interrupted, leaves /proc and /sys mounted in there.
+trap 'umount -l "$root/proc" "$root/sys" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
 sector=512
 align=2048
-root_mib=320
+root_mib=384
 
 debootstrap --variant=minbase --include="$(tr '\n' ',' <<END | sed 's/,$//'
 dbus
