@@ -138,6 +138,16 @@ export class ApiClient {
     return this.waitForTask(task.id, timeoutMs + 10_000);
   }
 
+  /** Types at a VM's keyboard: keys pressed together, or a text. Returns when they are taken, not when they are typed. */
+  async sendKeys(
+    id: string,
+    what: { readonly keys: readonly string[] } | { readonly text: string },
+  ): Promise<void> {
+    const body = Buffer.from(JSON.stringify(what));
+    const headers = { "content-type": "application/json", "content-length": String(body.length) };
+    throwIfError(await this.raw("POST", `/vms/${id}/actions/send-keys`, { headers, body }));
+  }
+
   async waitForTask(id: string, timeoutMs = 60_000): Promise<Task> {
     const end = Date.now() + timeoutMs;
     for (;;) {

@@ -32,6 +32,22 @@ test("a line that is too long ends the connection, ended or not", () => {
 
 test("requests are checked", () => {
   assert.deepEqual(parseRequest('{"id":3,"op":"reset"}'), { id: 3, op: "reset" });
+  const keys = { id: 4, op: "sendKeys", chords: [[29, 56, 111], [30]] };
+  assert.deepEqual(parseRequest(JSON.stringify(keys)), keys);
+  for (const chords of [
+    undefined,
+    7,
+    [],
+    [[]],
+    [[0]],
+    [[128]],
+    [[1.5]],
+    [["a"]],
+    [30],
+    new Array(257).fill([1]),
+    [new Array(9).fill(1)],
+  ])
+    assert.equal(typeof parseRequest(JSON.stringify({ ...keys, chords })), "string", `${chords}`);
   for (const bad of [
     "",
     "[",

@@ -1,12 +1,13 @@
 /** The control protocol's server (control.ts): JSON lines over a Unix socket. */
-import { messageOf } from "../base/errors.ts";
+import { messageOf, ThimbleError } from "../base/errors.ts";
+import { CHORD_KEYS_MAX, CHORDS_MAX, isKeycode } from "../base/keys.ts";
 import { Listener } from "../sys/listener.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import type { Stream } from "../sys/stream.ts";
 import { utf8Decode, utf8Encode } from "../sys/text.ts";
-import type { ControlEvent, ControlReply, ControlRequest, VmmStatus } from "./control.ts";
+import type { Chord, ControlEvent, ControlReply, ControlRequest, VmmStatus } from "./control.ts";
 
-/** No request is longer than a few dozen bytes. */
+/** The longest request is a text to be typed: at most nine bytes a character. */
 const LINE_MAX = 4096;
 const CLIENTS_MAX = 16;
 /** Replies and events that may wait for a client that does not read. */
@@ -19,6 +20,8 @@ export interface ControlTarget {
   powerButton(): void;
   reset(): void;
   stop(): void;
+  /** See ControlCall. Throws ThimbleError. */
+  sendKeys(chords: readonly Chord[]): void;
 }
 
 export class ControlServer {
@@ -72,13 +75,15 @@ export class ControlServer {
   #answer(line: string): ControlReply {
     const request = parseRequest(line);
     if (typeof request === "string") return { id: -1, ok: false, code: "bad_request", message: request };
-    const { id, op } = request;
+    const { id } = request;
     try {
-      if (op === "status") return { id, ok: true, result: this.#target.status() };
-      this.#target[op]();
+      if (request.op === "status") return { id, ok: true, result: this.#target.status() };
+      if (request.op === "sendKeys") this.#target.sendKeys(request.chords);
+      else this.#target[request.op]();
       return { id, ok: true, result: null };
     } catch (error) {
-      return { id, ok: false, code: "failed", message: messageOf(error) };
+      const code = error instanceof ThimbleError ? error.code : "failed";
+      return { id, ok: false, code, message: messageOf(error) };
     }
   }
 }
@@ -88,6 +93,7 @@ const OPERATIONS: readonly string[] = [
   "powerButton",
   "reset",
   "stop",
+  "sendKeys",
 ] satisfies ControlRequest["op"][];
 
 /** The request in a line, or what is wrong with it. */
@@ -99,12 +105,23 @@ export function parseRequest(line: string): ControlRequest | string {
     return "a request must be one JSON object a line";
   }
   if (typeof value !== "object" || value === null) return "a request must be a JSON object";
-  const { id, op } = value as { id?: unknown; op?: unknown };
+  const { id, op, chords } = value as { id?: unknown; op?: unknown; chords?: unknown };
   if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0)
     return '"id" must be a whole number from 0';
   if (typeof op !== "string" || !OPERATIONS.includes(op))
     return `"op" must be one of ${OPERATIONS.join(", ")}`;
-  return { id, op: op as ControlRequest["op"] };
+  if (op !== "sendKeys") return { id, op: op as Exclude<ControlRequest["op"], "sendKeys"> };
+  if (isChords(chords)) return { id, op, chords };
+  return `"chords" must be 1 to ${CHORDS_MAX} arrays of 1 to ${CHORD_KEYS_MAX} keycodes`;
+}
+
+function isChords(value: unknown): value is Chord[] {
+  const isList = (list: unknown, max: number): list is unknown[] =>
+    Array.isArray(list) && list.length > 0 && list.length <= max;
+  return (
+    isList(value, CHORDS_MAX) &&
+    value.every((chord) => isList(chord, CHORD_KEYS_MAX) && chord.every(isKeycode))
+  );
 }
 
 /** Cuts a stream of bytes into lines of bounded length. */

@@ -4,14 +4,24 @@
  * A stream socket on which the VMM listens; both sides send one JSON object a line. Several clients may be
  * connected. A guest reset executes the VMM anew (same process id), which closes the connections; clients connect again.
  */
-export type ControlRequest =
-  | { readonly id: number; readonly op: "status" }
+export type ControlRequest = { readonly id: number } & ControlCall;
+
+export type ControlCall =
+  | { readonly op: "status" }
   /** Presses the ACPI power button. */
-  | { readonly id: number; readonly op: "powerButton" }
+  | { readonly op: "powerButton" }
   /** Resets the machine at once. */
-  | { readonly id: number; readonly op: "reset" }
+  | { readonly op: "reset" }
   /** Ends the VMM at once, without asking the guest. */
-  | { readonly id: number; readonly op: "stop" };
+  | { readonly op: "stop" }
+  /**
+   * Types at the machine's keyboard, chord after chord; answered when they are taken, not when they are typed. Fails with
+   * `no_graphics`, or with `keys_busy` when too much waits to be typed. At most CHORDS_MAX chords.
+   */
+  | { readonly op: "sendKeys"; readonly chords: readonly Chord[] };
+
+/** Keys pressed together, in this order: KEY_* of Linux's input-event-codes.h from 1 to 127, at most CHORD_KEYS_MAX. */
+export type Chord = readonly number[];
 
 export interface VmmStatus {
   readonly state: "starting" | "running" | "stopping";

@@ -36,7 +36,7 @@ import { Uart16550 } from "./devices/serial/uart16550.ts";
 import { addMachineItems } from "./firmware/files.ts";
 import { type AttachedFirmware, attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import { attachDisplay, firmwareScreen } from "./graphics.ts";
-import type { InputSink } from "./input.ts";
+import { InputRouter } from "./input-router.ts";
 import { Capability } from "./kvm/bits.ts";
 import { KvmDoorbellController } from "./kvm/doorbells.ts";
 import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
@@ -80,8 +80,8 @@ export class Machine implements MachineControl {
   readonly memory: GuestMemory;
   /** Null when the machine has no graphics. */
   readonly display: BochsDisplay | null;
-  /** Takes what viewers type. The machine has no pointer yet. */
-  readonly input: InputSink;
+  /** Takes what viewers type and point at; null when the machine has no graphics. */
+  readonly input: InputRouter | null;
   readonly #host: MachineHost;
   readonly #ram: GuestRam;
   readonly #vm: KvmVm;
@@ -125,8 +125,7 @@ export class Machine implements MachineControl {
       backend: host.serial,
       clock: host.clock,
     });
-    const keyboard = this.#addLegacyDevices(config, lines);
-    this.input = { key: (keycode, down) => keyboard.key(keycode, down), pointer: () => {} };
+    const ps2 = this.#addLegacyDevices(config, lines);
     this.#addDebugDevices(config);
     const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
     const pci: PciBus = new PciBus({
@@ -155,6 +154,8 @@ export class Machine implements MachineControl {
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
     });
+    const { input } = this.#virtio;
+    this.input = input && new InputRouter({ ...input, ps2 });
 
     this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);
 

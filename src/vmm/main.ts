@@ -33,6 +33,7 @@ import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
+import { Typist } from "./typist.ts";
 import { VncServer } from "./vnc/server.ts";
 
 const log = createLogger("vmm");
@@ -104,7 +105,7 @@ class Vmm {
     const { display, input } = this.#machine;
     const complaints = limited((message) => log.warn(message), VNC_COMPLAINTS_MAX);
     this.#vnc =
-      display === null
+      display === null || input === null
         ? null
         : new VncServer(graphicsFd, {
             name: config.name,
@@ -135,6 +136,7 @@ class Vmm {
 
   #serveControl(fd: number): ControlServer {
     const machine = this.#machine;
+    const typist = machine.input && new Typist(machine.input, new SystemClock(this.#loop));
     return new ControlServer(this.#loop, fd, {
       status: () => ({
         state: machine.ending ? "stopping" : "running",
@@ -145,6 +147,10 @@ class Vmm {
       powerButton: () => machine.pressPowerButton(),
       reset: () => machine.reset("on request"),
       stop: () => machine.stop("stopped on request"),
+      sendKeys: (chords) => {
+        if (typist === null) throw new ThimbleError("no_graphics", "The machine has no display.");
+        typist.type(chords);
+      },
     });
   }
 

@@ -56,10 +56,15 @@ export class StateReader {
 
   /** An array of at most `maxLength` bytes. */
   bytes(field: string, maxLength: number): readonly number[] {
+    return this.integers(field, 0, 0xff, maxLength);
+  }
+
+  /** An array of at most `maxLength` whole numbers from `min` to `max`. */
+  integers(field: string, min: number, max: number, maxLength: number): readonly number[] {
     const value = this.#state[field];
-    const isByte = (x: unknown) => typeof x === "number" && Number.isInteger(x) && x >= 0 && x <= 0xff;
-    if (Array.isArray(value) && value.length <= maxLength && value.every(isByte)) return value as number[];
-    throw this.#bad(field, `an array of at most ${maxLength} bytes`);
+    const fits = (x: unknown) => typeof x === "number" && Number.isInteger(x) && x >= min && x <= max;
+    if (Array.isArray(value) && value.length <= maxLength && value.every(fits)) return value as number[];
+    throw this.#bad(field, `an array of at most ${maxLength} whole numbers from ${min} to ${max}`);
   }
 
   /** An array of exactly `length` bytes. */

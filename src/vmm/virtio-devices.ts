@@ -16,12 +16,14 @@ import { pciInterrupt } from "./platform.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
+import { VirtioInput } from "./virtio/input/device.ts";
+import { KEYBOARD, TABLET } from "./virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
 
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
-const Slot = { rng: 1, console: 2, network: 3, disk: 11 } as const;
+const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
 /** The PCI slot of a device that a boot order names: "disk0", "network1". */
 export function slotOf(device: string): number {
@@ -44,6 +46,8 @@ export interface VirtioParts {
 }
 
 export interface VirtioDevices {
+  /** Keyboard and pointer; null when the machine has no graphics. */
+  readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
   /** Flushes and closes the backends. */
   close(): void;
 }
@@ -84,10 +88,20 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     attach(Slot.disk + i, device, parts);
   });
   return {
+    input: config.graphics === undefined ? null : attachInput(parts),
     close: () => {
       for (const backend of backends) backend.close();
     },
   };
+}
+
+function attachInput(parts: VirtioParts): NonNullable<VirtioDevices["input"]> {
+  const { memory } = parts;
+  const keyboard = new VirtioInput({ name: "virtio-keyboard", memory, kind: KEYBOARD });
+  const tablet = new VirtioInput({ name: "virtio-tablet", memory, kind: TABLET });
+  attach(Slot.keyboard, keyboard, parts);
+  attach(Slot.tablet, tablet, parts);
+  return { keyboard, tablet };
 }
 
 function openVhost(memory: GuestMemory, tapFd: number, log: Logger): VhostNet | null {

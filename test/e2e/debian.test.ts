@@ -43,6 +43,18 @@ for (const release of [12, 13] as const) {
         assert.match(await shell.output("networkctl status --no-pager 2>&1"), /10\.0\.2\.\d+/);
         assert.equal(await shell.output("systemctl --failed --no-legend --no-pager"), "");
         await waitForScreen(api, vm.id, /debian login:/, { name: `debian-${release}`, timeoutMs: 60_000 });
+        // udev has found the driver of keyboard and tablet by itself.
+        assert.match(
+          await shell.output("cat /proc/bus/input/devices"),
+          /Thimble keyboard[\s\S]*Thimble tablet/,
+        );
+        await api.sendKeys(vm.id, { text: "root\n" });
+        // OCR takes the font's "w" for a "u".
+        // OCR takes the font's "w" for a "u".
+        await waitForScreen(api, vm.id, /Pass.{1,3}ord ?:/, {
+          name: `debian-${release}-typed`,
+          timeoutMs: 60_000,
+        });
 
         await api.act(vm.id, "shutdown");
         assert.equal((await api.vm(vm.id)).lastEnd?.cause, "guest-power-off");

@@ -48,7 +48,7 @@ describe("graphics", () => {
     });
   });
 
-  test("OVMF and the UEFI shell show themselves and take what is typed at the display", async () => {
+  test("OVMF and the UEFI shell show themselves and take what is typed at the display and through the API", async () => {
     const { api } = await sharedServer();
     const disk = makeFatDisk("graphics-shell", {
       "EFI/BOOT/BOOTX64.EFI": { path: await uefiShell() },
@@ -70,6 +70,8 @@ describe("graphics", () => {
       await typeAtDisplay(api, vm.id, "echo typed-here\n");
       // The shell prints it as one piece; what is typed comes letter by letter.
       await console.feed.waitFor(/typed-here/, firmwareTimeoutMs);
+      await api.sendKeys(vm.id, { text: "echo Sent-Here!\n" });
+      await console.feed.waitFor(/Sent-Here!/, firmwareTimeoutMs);
       const { width, height, bgrx } = await screenshot(api, vm.id, "uefi-shell");
       assert.deepEqual([width, height], [WIDTH, HEIGHT]);
       assert.ok(bgrx.filter((byte) => byte > 100).length > 5000, "there is text");

@@ -2,7 +2,7 @@
 import { display, pci } from "./pci.ts";
 import { acpiPm, flash, fwCfg, i8042, legacyPorts, rtc, serial } from "./ports.ts";
 import type { SubjectKind } from "./subject.ts";
-import { virtioBlk, virtioConsole, virtioNet, virtioRng } from "./virtio.ts";
+import { virtioBlk, virtioConsole, virtioKeyboard, virtioNet, virtioRng, virtioTablet } from "./virtio.ts";
 
 export const DEVICES: Readonly<Record<string, SubjectKind>> = {
   serial,
@@ -18,4 +18,6 @@ export const DEVICES: Readonly<Record<string, SubjectKind>> = {
   "virtio-console": virtioConsole,
   "virtio-blk": virtioBlk,
   "virtio-net": virtioNet,
+  "virtio-keyboard": virtioKeyboard,
+  "virtio-tablet": virtioTablet,
 };

@@ -8,6 +8,9 @@ import { BlkRange, BlkRequestHeader, BlkRequestType, BlkStatus } from "../../src
 import { VirtioBlk } from "../../src/vmm/virtio/blk/device.ts";
 import { VirtioConsole } from "../../src/vmm/virtio/console/device.ts";
 import type { VirtioDevice } from "../../src/vmm/virtio/device.ts";
+import { InputEvent } from "../../src/vmm/virtio/input/bits.ts";
+import { VirtioInput } from "../../src/vmm/virtio/input/device.ts";
+import { type InputKind, KEYBOARD, TABLET } from "../../src/vmm/virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "../../src/vmm/virtio/net/device.ts";
 import { VirtioRng } from "../../src/vmm/virtio/rng/device.ts";
 import { TestDriver, type TestQueue } from "../../src/vmm/virtio/testing/driver.ts";
@@ -120,6 +123,29 @@ function consoleSide(world: World): Side {
       terminal.output = "";
       queueOf(driver, 1).run([Uint8Array.of(0x6f, 0x6b)]);
       assert.equal(terminal.output, "ok");
+    },
+  };
+}
+
+function inputSide(world: World, kind: InputKind): Side {
+  const device = new VirtioInput({ name: "input", memory: world.memory, kind });
+  return {
+    device,
+    outside: (random) => {
+      const before = device.pending;
+      device.key(kind.firstKey + random.below(kind.keyCount + 5), random.below(2) === 0);
+      device.pointer(random.below(32768), random.below(32768), random.below(8), random.below(3) - 1);
+      if (device.running) world.count(device.pending > before ? "kept" : "delivered");
+    },
+    quiet: () => {},
+    works: (driver) => {
+      const queue = queueOf(driver, 0);
+      queue.submit([InputEvent.size]);
+      queue.ring();
+      device.key(kind.firstKey + 1, true);
+      const [used] = queue.collect();
+      const event = InputEvent.decode(used?.data[0] as Uint8Array);
+      assert.deepEqual(event, { type: 1, code: kind.firstKey + 1, value: 1 });
     },
   };
 }
@@ -314,3 +340,11 @@ export const virtioBlk = virtioSubject(blkSide, "virtio/blk/device.ts", [
 export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", ["sent", "received"]);
 export const virtioRng = virtioSubject(rngSide, "virtio/rng/device.ts", ["filled"]);
 export const virtioConsole = virtioSubject(consoleSide, "virtio/console/device.ts", ["printed"]);
+export const virtioKeyboard = virtioSubject((world) => inputSide(world, KEYBOARD), "virtio/input/device.ts", [
+  "kept",
+  "delivered",
+]);
+export const virtioTablet = virtioSubject((world) => inputSide(world, TABLET), "virtio/input/device.ts", [
+  "kept",
+  "delivered",
+]);

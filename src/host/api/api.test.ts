@@ -313,6 +313,63 @@ describe("the API", () => {
     for (const { id } of [plain, vm]) await api.deleteVm(id);
   });
 
+  test("send-keys types a chord or a text at a running VM with a display, and refuses anything else", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec({}, { graphics: true }));
+    await assert.rejects(api.sendKeys(vm.id, { text: "x" }), { status: 409, code: "vm_stopped" });
+    await assert.rejects(api.sendKeys("vm-none", { text: "x" }), { status: 404, code: "vm_not_found" });
+    await api.act(vm.id, "start");
+    const console = await api.console(vm.id);
+    await console.feed.waitFor(/boot 0\n/, 5000);
+    await api.sendKeys(vm.id, { keys: ["ctrl", "alt", "delete"] });
+    await console.feed.waitFor(/keys \[\[29,56,111\]\]\n/, 5000);
+    await api.sendKeys(vm.id, { text: "Hi 2\n" });
+    await console.feed.waitFor(/keys \[\[42,35\],\[23\],\[57\],\[3\],\[28\]\]\n/, 5000);
+    await api.sendKeys(vm.id, { text: "A".repeat(256) });
+    await console.feed.waitFor(/keys \[(,?\[42,30\]){256}\]\n/, 5000);
+    const seen = console.feed.position;
+    for (const [field, body] of [
+      [undefined, {}],
+      [undefined, []],
+      [undefined, { keys: ["a"], text: "a" }],
+      ["keys", { keys: "a" }],
+      ["keys", { keys: [] }],
+      ["keys", { keys: new Array(9).fill("a") }],
+      ["keys[1]", { keys: ["ctrl", "Alt"] }],
+      ["keys[0]", { keys: [29] }],
+      ["keys[0]", { keys: ["constructor"] }],
+      ["text", { text: "" }],
+      ["text", { text: 7 }],
+      ["text", { text: "é" }],
+      ["text", { text: "\u0000" }],
+      ["text", { text: "x".repeat(257) }],
+      ["delayMs", { text: "x", delayMs: 1 }],
+    ] as const) {
+      const answer = api.json("POST", `/vms/${vm.id}/actions/send-keys`, body);
+      await assert.rejects(
+        answer,
+        { status: 400, code: "invalid_request", ...(field === undefined ? {} : { field }) },
+        JSON.stringify(body),
+      );
+    }
+    await api.sendKeys(vm.id, { keys: ["a"] });
+    await console.feed.waitFor(/^keys \[\[30\]\]\n/, 5000, seen);
+    console.vanish();
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
+
+    const busy = await api.createVm(await host.spec({ busyTyping: true }, { graphics: true }));
+    await api.act(busy.id, "start");
+    await assert.rejects(api.sendKeys(busy.id, { text: "x" }), { status: 409, code: "keys_busy" });
+    await api.act(busy.id, "force-off");
+    await api.deleteVm(busy.id);
+    const plain = await api.createVm(await host.spec());
+    await api.act(plain.id, "start");
+    await assert.rejects(api.sendKeys(plain.id, { text: "x" }), { status: 409, code: "no_graphics" });
+    await api.act(plain.id, "force-off");
+    await api.deleteVm(plain.id);
+  });
+
   test("tasks and events can be waited for", async () => {
     const { api } = host;
     const before = performance.now();

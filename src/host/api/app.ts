@@ -15,7 +15,7 @@ import { relayConsole } from "../vms/console.ts";
 import type { VmManager } from "../vms/manager.ts";
 import { relayVnc, VNC_SUBPROTOCOL } from "../vms/vnc.ts";
 import { checked, readJson } from "./read.ts";
-import { diskRequest, eventsQuery, shutdownRequest, vmRequest, waitQuery } from "./schemas.ts";
+import { diskRequest, eventsQuery, keysRequest, shutdownRequest, vmRequest, waitQuery } from "./schemas.ts";
 
 /** What the API is about. */
 export interface HostParts {
@@ -132,6 +132,11 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   });
   app.post("/api/v1/vms/:id/actions/reset", (c) => c.json(vmOf(c).reset(), 202));
   app.post("/api/v1/vms/:id/actions/force-off", (c) => c.json(vmOf(c).forceOff(), 202));
+  app.post("/api/v1/vms/:id/actions/send-keys", async (c) => {
+    const chords = await readJson(c.req.raw, keysRequest);
+    await vmOf(c).sendKeys(chords);
+    return new Response(null, { status: 204 });
+  });
   app.get("/api/v1/vms/:id/statistics", async (c) => c.json(await vmOf(c).statistics()));
   app.get("/api/v1/vms/:id/console", (c) => {
     const vm = vmOf(c);

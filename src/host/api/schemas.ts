@@ -2,6 +2,7 @@
 import * as v from "valibot";
 import { GiB, MiB } from "../../base/addresses.ts";
 import { CPU_MODELS } from "../../base/cpu-topology.ts";
+import { CHORD_KEYS_MAX, CHORDS_MAX, chordOfCharacter, keycodeOfName } from "../../base/keys.ts";
 import { SECTOR_BYTES } from "../storage/images.ts";
 import { IMAGE_NAME, IMAGE_NAME_RULE } from "../storage/names.ts";
 
@@ -152,6 +153,42 @@ export const diskRequest = v.strictObject(
 export const shutdownRequest = v.strictObject(
   { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS) },
   SPEC_RULE,
+);
+
+const KEY_RULE = 'must be the name of a key, like "ctrl", "f1" or "a"';
+const TEXT_RULE = `must be 1 to ${CHORDS_MAX} printable ASCII characters, line feeds and tabs`;
+
+export const keysRequest = v.pipe(
+  v.strictObject(
+    {
+      keys: v.optional(
+        v.pipe(
+          v.array(
+            v.pipe(
+              v.string(KEY_RULE),
+              v.check((name) => keycodeOfName(name) !== 0, KEY_RULE),
+            ),
+            "must be an array",
+          ),
+          v.minLength(1, "must have at least one element"),
+          v.maxLength(CHORD_KEYS_MAX, `must have at most ${CHORD_KEYS_MAX} elements`),
+        ),
+      ),
+      text: v.optional(
+        v.pipe(v.string(TEXT_RULE), v.maxLength(CHORDS_MAX, TEXT_RULE), v.regex(/^[\n\t -~]+$/, TEXT_RULE)),
+      ),
+    },
+    SPEC_RULE,
+  ),
+  v.check(
+    ({ keys, text }) => (keys === undefined) !== (text === undefined),
+    'must have either "keys" or "text"',
+  ),
+  v.transform(({ keys, text }) =>
+    keys === undefined
+      ? [...(text as string)].map((character) => chordOfCharacter(character) as readonly number[])
+      : [keys.map(keycodeOfName)],
+  ),
 );
 
 /** A number in a query. */

@@ -15,6 +15,8 @@ export interface Behaviour {
   readonly ignoreStop?: boolean;
   /** Never says that the guest runs. */
   readonly neverRuns?: boolean;
+  /** Refuses keys; they show on the serial port in any case. */
+  readonly busyTyping?: boolean;
   /** Takes no clients at the serial port. */
   readonly refuseConsole?: boolean;
 }
@@ -43,7 +45,15 @@ const end = (cause: string, message: string) => {
 };
 const state = () => (behaviour.neverRuns ? "starting" : "running");
 
-function answer(socket: Socket, { id, op }: ControlRequest): void {
+function answer(socket: Socket, request: ControlRequest): void {
+  const { id, op } = request;
+  if (op === "sendKeys") {
+    for (const serial of serials) serial.write(`keys ${JSON.stringify(request.chords)}\n`);
+    if (behaviour.busyTyping) {
+      socket.write(`${JSON.stringify({ id, ok: false, code: "keys_busy", message: "Still typing." })}\n`);
+      return;
+    }
+  }
   const result = op === "status" ? { state: state(), pid: process.pid, resets, exits: 1234 } : null;
   socket.write(`${JSON.stringify({ id, ok: true, result })}\n`);
   if (op === "powerButton" && !behaviour.ignorePowerButton) end("guest-power-off", "The guest powered off.");

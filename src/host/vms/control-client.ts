@@ -1,7 +1,13 @@
 /** The host agent's end of the VMM's control protocol (src/vmm/control.ts). */
 import { ThimbleError } from "../../base/errors.ts";
 import { utf8Decode, utf8Encode } from "../../sys/text.ts";
-import type { ControlEvent, ControlReply, ControlRequest, VmmStatus } from "../../vmm/control.ts";
+import type {
+  ControlCall,
+  ControlEvent,
+  ControlReply,
+  ControlRequest,
+  VmmStatus,
+} from "../../vmm/control.ts";
 import { join } from "../join.ts";
 import { type Connection, type Platform, within } from "../platform/platform.ts";
 
@@ -37,13 +43,13 @@ export class ControlClient {
   }
 
   /** Rejects with ThimbleError: the VMM's own code, `vmm_gone`, or `vmm_silent`. */
-  async request(op: ControlRequest["op"]): Promise<VmmStatus | null> {
+  async request(call: ControlCall): Promise<VmmStatus | null> {
     if (!this.#open) throw gone();
     const id = ++this.#lastId;
     const reply = new Promise<{ result: VmmStatus | null }>((resolve, reject) => {
       this.#waiting.set(id, { resolve: (result) => resolve({ result }), reject });
     });
-    const request: ControlRequest = { id, op };
+    const request: ControlRequest = { id, ...call };
     this.#connection.write(utf8Encode(`${JSON.stringify(request)}\n`)).catch(() => this.#connection.close());
     try {
       const answered = await within(this.#platform, REPLY_TIMEOUT_MS, reply);

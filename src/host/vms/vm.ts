@@ -4,6 +4,7 @@
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
 import type { DirectBoot, VmmConfig } from "../../vmm/config.ts";
+import type { Chord } from "../../vmm/control.ts";
 import type { EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
 import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
@@ -99,10 +100,7 @@ export class Vm {
 
   /** A connection to the VM's display. Throws RequestError (409) when the VM is off or has none, or takes no more viewers. */
   async connectDisplay(): Promise<Connection> {
-    if (this.spec.graphics !== true) {
-      const advice = 'Create it with "graphics": true.';
-      throw new RequestError(409, "no_graphics", `The VM "${this.spec.name}" has no display. ${advice}`);
-    }
+    this.#checkGraphics();
     if (this.#process === null) throw this.#wrongState("has no display");
     const connection = await this.environment.platform
       .connectUnix(this.#directory.vncSocket)
@@ -162,7 +160,7 @@ export class Vm {
     if (this.#phase !== "running") throw this.#wrongState("cannot be reset");
     return this.#task("vm.reset", async () => {
       const done = this.#reset.promise;
-      await this.#process?.request("reset");
+      await this.#process?.request({ op: "reset" });
       const ended = this.#finished.promise.then((outcome) => Promise.reject(failure(outcome)));
       const result = await within(
         this.environment.platform,
@@ -174,11 +172,26 @@ export class Vm {
     });
   }
 
+  /**
+   * Types at the VM's keyboard; resolves when the VMM has taken the keys. Rejects with RequestError (409) when the VM has
+   * no display or is not running, or too much waits to be typed.
+   */
+  async sendKeys(chords: readonly Chord[]): Promise<void> {
+    this.#checkGraphics();
+    if (this.#phase !== "running") throw this.#wrongState("takes no keys");
+    try {
+      await this.#process?.request({ op: "sendKeys", chords });
+    } catch (error) {
+      if (!(error instanceof ThimbleError)) throw error;
+      throw new RequestError(409, error.code, error.message, undefined, { cause: error });
+    }
+  }
+
   /** Throws RequestError (409) when the VM is stopped or being stopped. */
   forceOff(): Task {
     if (!this.#move("forceOff")) throw this.#wrongState("cannot be forced off");
     return this.#task("vm.force-off", async () => {
-      this.#process?.request("stop").catch(() => {});
+      this.#process?.request({ op: "stop" }).catch(() => {});
       const outcome = await within(this.environment.platform, STOP_TIMEOUT_MS, this.#finished.promise);
       if (outcome !== null) return;
       this.#process?.kill();
@@ -201,7 +214,7 @@ export class Vm {
     const process = this.#process;
     if (process === null) throw this.#wrongState("has no statistics");
     const { files } = this.environment.platform;
-    const status = await process.request("status").catch(() => null);
+    const status = await process.request({ op: "status" }).catch(() => null);
     return {
       ...parseSmaps(files.readText(`/proc/${process.pid}/smaps`)),
       cpuMs: cpuTimeMs(files, process.pid),
@@ -298,7 +311,7 @@ export class Vm {
 
   async #shutdown(timeoutMs: number): Promise<void> {
     try {
-      await this.#process?.request("powerButton");
+      await this.#process?.request({ op: "powerButton" });
     } catch (error) {
       this.#move("giveUp");
       throw error;
@@ -405,6 +418,12 @@ export class Vm {
 
   #event(kind: "vm.started" | "vm.ended" | "vm.reset" | "vm.failed", message: string, cause?: string): void {
     this.environment.events.add(kind, { kind: "vm", id: this.id }, message, cause);
+  }
+
+  #checkGraphics(): void {
+    if (this.spec.graphics === true) return;
+    const advice = 'Create it with "graphics": true.';
+    throw new RequestError(409, "no_graphics", `The VM "${this.spec.name}" has no display. ${advice}`);
   }
 
   #wrongState(what: string): RequestError {

@@ -3,7 +3,7 @@
  * what the end was.
  */
 import { ThimbleError } from "../../base/errors.ts";
-import type { ControlEvent, ControlRequest, VmmStatus } from "../../vmm/control.ts";
+import type { ControlCall, ControlEvent, VmmStatus } from "../../vmm/control.ts";
 import { type ManagedProcess, type Platform, type ProcessEnd, sleep, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
 import { ControlClient } from "./control-client.ts";
@@ -64,12 +64,12 @@ export class VmmProcess {
     return this.process.pid;
   }
 
-  /** Rejects with ThimbleError (`vmm_gone`, `vmm_silent`). */
-  async request(op: ControlRequest["op"]): Promise<VmmStatus | null> {
-    if (op === "stop") this.#stopRequested = true;
+  /** Rejects with ThimbleError (`vmm_gone`, `vmm_silent`, the VMM's own). */
+  async request(call: ControlCall): Promise<VmmStatus | null> {
+    if (call.op === "stop") this.#stopRequested = true;
     const client = this.#client ?? (await within(this.platform, CONNECT_TIMEOUT_MS, this.#connected.promise));
     if (client === null) throw new ThimbleError("vmm_gone", "The VM's process cannot be reached.");
-    return client.request(op);
+    return client.request(call);
   }
 
   /** Ends the process at once. */
@@ -90,7 +90,7 @@ export class VmmProcess {
       const client = new ControlClient(this.platform, connection, (event) => this.#event(event));
       this.#client = client;
       this.#connected.resolve(client);
-      const status = await client.request("status").catch(() => null);
+      const status = await client.request({ op: "status" }).catch(() => null);
       if (status !== null) {
         this.#noteStatus(status);
         delayMs = CONNECT_DELAY_MIN_MS;

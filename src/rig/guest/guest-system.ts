@@ -40,6 +40,7 @@ const guestModules = [
   "virtio_net",
   "virtio_console",
   "virtio-rng",
+  "virtio_input",
   "button",
   "evdev",
 ];

@@ -2,15 +2,7 @@
  * From what a VNC client says of a key to KEY_* of Linux's input-event-codes.h: from the scancode where the client
  * gives one (then the guest's keyboard layout is the client's), else from the keysym by a US layout.
  */
-
-/** Keys that print, by keycode from `first` on: the character alone, then with Shift. */
-const PRINTING: readonly (readonly [first: number, plain: string, shifted: string])[] = [
-  [2, "1234567890-=", "!@#$%^&*()_+"],
-  [16, "qwertyuiop[]", "QWERTYUIOP{}"],
-  [30, "asdfghjkl;'`", 'ASDFGHJKL:"~'],
-  [43, "\\zxcvbnm,./", "|ZXCVBNM<>?"],
-  [57, " ", ""],
-];
+import { PRINTING_KEYS } from "../../base/keys.ts";
 
 /** Low bytes of keysyms 0xff00 to 0xffff from `first` on, with their keycodes; 0 has none. */
 const FUNCTIONS: readonly (readonly [first: number, ...keycodes: number[]])[] = [
@@ -74,7 +66,7 @@ function buildTable(): Map<number, number> {
   const built = new Map<number, number>(
     Object.entries(OTHERS).map(([keysym, code]) => [Number(keysym), code]),
   );
-  for (const [first, plain, shifted] of PRINTING) {
+  for (const [first, plain, shifted] of PRINTING_KEYS) {
     for (const text of [plain, shifted]) {
       for (let i = 0; i < text.length; i++) built.set(text.charCodeAt(i), first + i);
     }

@@ -118,8 +118,10 @@ test("keys come in set 1 where the controller translates, and in set 2 where it 
   assert.deepEqual(type(F12, MUTE), [0x58, 0xd8]);
   command(Command.DisableKeyboard);
   assert.deepEqual(type(A), []);
+  assert.equal(controller.pending, 3);
   command(Command.EnableKeyboard);
   assert.deepEqual(drain(keyed), [0x1e, 0x9e], "kept meanwhile");
+  assert.equal(controller.pending, 0);
   command(Command.WriteMemory);
   data(0);
   assert.deepEqual(type(A, UP), [0x1c, 0xf0, 0x1c, 0xe0, 0x75, 0xe0, 0xf0, 0x75]);

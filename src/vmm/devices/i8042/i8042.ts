@@ -101,6 +101,11 @@ export class I8042 implements RegisterBlock, Stateful {
     this.#update();
   }
 
+  /** Bytes that the guest has not read, at the port and in the keyboard. */
+  get pending(): number {
+    return (this.#flags & Status.OutputFull ? 1 : 0) + (this.#keyboard?.pending ?? 0);
+  }
+
   /** A key of the keyboard went down or up: see Ps2Keyboard. */
   key(keycode: number, down: boolean): void {
     this.#keyboard?.key(keycode, down);

@@ -20,6 +20,11 @@ export class Ps2Keyboard implements Stateful {
   #awaiting = 0;
   #last = 0;
 
+  /** Bytes for the controller. */
+  get pending(): number {
+    return this.#queue.length;
+  }
+
   /** The next byte to the controller; -1 when there is none. */
   take(): number {
     const byte = this.#queue.shift();
