@@ -53,7 +53,7 @@ END
         bus=device
         machine=microvm
       fi
-      set -- /usr/bin/qemu-system-x86_64 -L /bench/firmware -M $machine -accel kvm -cpu host -m ${memory_mib}M \
+      set -- /usr/bin/qemu-system-x86_64 -L /peer/firmware -M $machine -accel kvm -cpu host -m ${memory_mib}M \
         -nodefaults -no-user-config -display none -serial stdio -no-reboot \
         -kernel $kernel -initrd $initramfs -append "$line"
       if [ -n "$with_disks" ]; then

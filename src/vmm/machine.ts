@@ -35,6 +35,7 @@ import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
 import { addMachineItems } from "./firmware/files.ts";
 import { type AttachedFirmware, attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
+import { placeSmbios } from "./firmware/smbios.ts";
 import { attachDisplay, firmwareScreen } from "./graphics.ts";
 import { InputRouter } from "./input-router.ts";
 import { Capability } from "./kvm/bits.ts";
@@ -189,6 +190,7 @@ export class Machine implements MachineControl {
     } else if (!("firmware" in config.boot)) {
       const window64 = pciWindow64(config.memoryBytes, addressBits);
       const rsdp = buildAcpiTables(this.memory, directBootConfig(config.cpus, window64));
+      placeSmbios(this.memory, config.name);
       this.#loadKernel(config.boot, rsdp, vcpus[0] as RunnableVcpu);
     }
     this.#threads = new VcpuThreads(vcpus);

@@ -95,8 +95,10 @@ export const IOAPIC_ID = 0xf0;
 export const LowMemory = {
   /** Extended BIOS data area: the last KiB below 640 KiB. */
   ebda: { start: 0x9_fc00, size: KiB },
-  /** Where ACPI tables are put and where guests look for the RSDP. */
   bios: { start: 0xe_0000, size: 128 * KiB },
+  /** Parts of it: the ACPI tables, where guests look for the RSDP, and SMBIOS's, where they look for its entry point. */
+  acpi: { start: 0xe_0000, size: 64 * KiB },
+  smbios: { start: 0xf_0000, size: 64 * KiB },
 } as const satisfies Record<string, Range>;
 
 /** What OVMF takes for granted of a Q35's addresses below 4 GiB. */

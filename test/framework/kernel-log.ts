@@ -48,3 +48,30 @@ export function usableMemoryBytes(kernelLog: string): number {
   }
   return total;
 }
+
+/** Words of a kernel that finds something wrong, or works around it. */
+const complaintWords =
+  /\b(bug|warn\w*|error|err|fail\w*|invalid|unable|can't|cannot|could not|conflict\w*|mismatch\w*|quirk\w*|broken|bogus|missing|not (found|supported|responding|reserved|claimed)|unknown|unexpected|wrong|bad|disabl\w+|unstable|ignor\w+|overlap\w*|no (space|compatible)|timed out|inconsistent)\b/i;
+const machineWords =
+  /\b(acpi|pci\w*|pnp|e820|efi|apic|lapic|ioapic|x2apic|irq|tsc|hpet|rtc\w*|pit|timer|clocksource|clockevents?|sched_clock|kvm-clock|mtrr|pat|smbios|dmi|i8042|serial|mcfg|ecam|mce)\b/i;
+
+/** A line without what differs from boot to boot: level, time, numbers, slots, names of interrupts. */
+function normalised(line: string): string {
+  return line
+    .replace(/^<\d+>\[[^\]]*\] ?/, "")
+    .replace(/0x[0-9a-f]+|\b[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.\d\b|\b[0-9a-f]{8,}\b|\d+/gi, "#")
+    .trim();
+}
+
+/**
+ * Complaints about the machine in a log (`dmesg -r`) that another log does not have: lines of level warning and worse,
+ * and lines of any level that speak of ACPI, PCI, timers and the like in words of trouble.
+ */
+export function complaintsOnlyIn(rawKernelLog: string, otherRawKernelLog: string): string[] {
+  const known = new Set(otherRawKernelLog.split("\n").map(normalised));
+  return rawKernelLog.split("\n").filter((line) => {
+    const level = /^<(\d+)>/.exec(line)?.[1];
+    if (level === undefined || known.has(normalised(line))) return false;
+    return (Number(level) & 7) <= 4 || (complaintWords.test(line) && machineWords.test(line));
+  });
+}

@@ -29,7 +29,7 @@ const RSDP_ALIGN = 16;
 const XSDT_ENTRIES = 3;
 
 /** The tables and where in `range` they belong; the first is the RSDP, the second the XSDT. */
-export function layoutAcpiTables(config: AcpiConfig, range: Range = LowMemory.bios): PlacedTable[] {
+export function layoutAcpiTables(config: AcpiConfig, range: Range = LowMemory.acpi): PlacedTable[] {
   const { start, size } = range;
   const placed: PlacedTable[] = [];
   let next = start;

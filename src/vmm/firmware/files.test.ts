@@ -9,7 +9,7 @@ import { GuestMemory, layoutRam, type MemoryRegion } from "../memory/guest-memor
 import { FirmwareLayout, firmwareWindow64 } from "../platform.ts";
 import { slotOf } from "../virtio-devices.ts";
 import { addFirmwareFiles } from "./files.ts";
-import { buildSmbios } from "./smbios.ts";
+import { buildSmbios, placeSmbios } from "./smbios.ts";
 
 /** All files as a guest reads them. */
 function filesOf(memoryBytes: number, bootOrder: readonly string[], ecamStart: number | null) {
@@ -88,4 +88,14 @@ test("SMBIOS says what the machine is, in structures that end", () => {
     at = text.indexOf("\0\0", at + (tables[at + 1] as number)) + 2;
   }
   assert.deepEqual(types, [1, 3, 127]);
+});
+
+test("a machine without firmware has SMBIOS where guests look for it", () => {
+  const memory = GuestMemory.forTest(2 * MiB);
+  placeSmbios(memory, "web");
+  const anchor = Buffer.from(memory.read(0xf_0000, 24));
+  assert.equal(anchor.toString("latin1", 0, 5), "_SM3_");
+  assert.equal(checksum(anchor), 0);
+  const tables = Buffer.from(memory.read(Number(anchor.readBigUInt64LE(16)), anchor.readUInt32LE(12)));
+  assert.match(tables.toString("latin1"), /Thimble\0Virtual Machine\0web\0\0/);
 });

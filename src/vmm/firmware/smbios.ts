@@ -1,9 +1,11 @@
 /**
- * SMBIOS structures for guest firmware: what the machine is called. Firmware adds those of its own and the tables'
- * final place, so the addresses here are zero.
+ * SMBIOS structures: what the machine is called. Guest firmware gets them as files, adds those of its own and the
+ * tables' final place; a machine without firmware has them in low memory.
  */
 import { ascii, bytes, packed, u8, u16, u32, u64 } from "../../base/layout.ts";
 import { checksum, concatenate } from "../acpi/table.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { LowMemory } from "../platform.ts";
 
 const EntryPoint = packed("SMBIOS 3.0 entry point", "SMBIOS 3.6, 5.2.2", {
   anchor: ascii(5),
@@ -62,8 +64,11 @@ export interface SmbiosFiles {
   readonly tables: Uint8Array;
 }
 
-/** `name` is the VM's, which guests show as the serial number. */
-export function buildSmbios(name: string): SmbiosFiles {
+/**
+ * `name` is the VM's, which guests show as the serial number. `tableAddress` is where the tables will be; zero where
+ * firmware decides.
+ */
+export function buildSmbios(name: string, tableAddress = 0): SmbiosFiles {
   const tables = concatenate([
     SystemInformation.encode({
       type: Type.system,
@@ -97,9 +102,19 @@ export function buildSmbios(name: string): SmbiosFiles {
     minor: 6,
     revision: 1,
     tableSizeMax: tables.length,
+    tableAddress,
   });
   anchor[EntryPoint.offset.checksum] = checksum(anchor);
   return { anchor, tables };
+}
+
+/** Puts entry point and tables where guests without firmware look for them (SMBIOS 3.6, 5.2.2). */
+export function placeSmbios(memory: GuestMemory, name: string): void {
+  const { start } = LowMemory.smbios;
+  const tablesAt = start + EntryPoint.size;
+  const { anchor, tables } = buildSmbios(name, tablesAt);
+  memory.write(start, anchor);
+  memory.write(tablesAt, tables);
 }
 
 /** Each ended by a zero, all ended by one more; two zeroes when there is none. What is not ASCII becomes "?". */
