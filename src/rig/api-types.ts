@@ -33,7 +33,14 @@ export interface VmSpec {
   readonly memoryBytes: number;
   readonly boot:
     | { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string }
-    | { readonly firmware: string; readonly variables: string; readonly bootOrder?: readonly string[] };
+    | {
+        readonly firmware: string;
+        readonly variables: string;
+        readonly bootOrder?: readonly string[];
+        readonly kernel?: string;
+        readonly initrd?: string;
+        readonly commandLine?: string;
+      };
   readonly disks?: readonly { readonly image: string; readonly readOnly?: boolean }[];
   readonly graphics?: boolean;
   readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];

@@ -15,7 +15,7 @@ test("the document's table has every field of the validator and no other", () =>
     const prefix = { "": "", firmwareBoot: "boot.", disks: "disks[].", networks: "networks[]." }[object];
     return names.map((name) => `${prefix ?? `${object}.`}${name}`);
   });
-  assert.deepEqual(rows.map(([field]) => field).sort(), known.sort());
+  assert.deepEqual(rows.map(([field]) => field).sort(), [...new Set(known)].sort());
 });
 
 test("the document's defaults are those of the validator", () => {

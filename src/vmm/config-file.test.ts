@@ -41,10 +41,21 @@ test("what a test program does not need may be left out", () => {
 test("a firmware configuration passes unchanged, and its wrong fields are refused by name", () => {
   const boot = { firmware: "/code.fd", nvram: "/vm/nvram.fd", order: ["network0", "disk0"] };
   assert.deepEqual(parseConfig(JSON.stringify({ ...complete, boot })), { ...complete, boot });
+  const kernel = { ...boot, kernel: "/k", initrd: "/i", commandLine: "quiet" };
+  assert.deepEqual(parseConfig(JSON.stringify({ ...complete, boot: kernel })), { ...complete, boot: kernel });
+  const small = { ...complete, boot, memoryBytes: 62 * 2 ** 20 };
+  assert.throws(
+    () => parseConfig(JSON.stringify(small)),
+    /^ThimbleError: memoryBytes must be at least 64 MiB/,
+  );
+  assert.doesNotThrow(() => parseConfig(JSON.stringify({ ...small, memoryBytes: 64 * 2 ** 20 })));
   const cases: [string, object][] = [
     ["boot.firmware", { firmware: "" }],
     ["boot.nvram", { nvram: undefined }],
-    ["boot.kernel", { kernel: "k" }],
+    ["boot.kernel", { kernel: "" }],
+    ["boot.initrd", { initrd: "/i" }],
+    ["boot.initrd", { kernel: "/k", initrd: "" }],
+    ["boot.commandLine", { commandLine: "quiet" }],
     ["boot.order", { order: "disk0" }],
     ["boot.order[1]", { order: ["disk0", "disk1"] }],
     ["boot.order[0]", { order: ["floppy0"] }],

@@ -2,7 +2,8 @@
 import { GiB, MiB } from "../base/addresses.ts";
 import { CPU_MODELS, type CpuModel, topologyProblem } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
-import type { CpuConfig, DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
+import type { CpuConfig, DirectBoot, DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
 import { canDisable } from "./cpu/features.ts";
 import { MAX_CPUS } from "./platform.ts";
 
@@ -50,7 +51,7 @@ export const CONFIG_FIELDS = {
   cpu: ["model", "disable", "sockets", "cores", "threads"],
   boot: ["kernel", "initrd", "commandLine"],
   /** `boot` when it has a field `firmware`. */
-  firmwareBoot: ["firmware", "nvram", "order"],
+  firmwareBoot: ["firmware", "nvram", "order", "kernel", "initrd", "commandLine"],
   disks: ["path", "readOnly", "serial"],
   networks: ["tap", "mac", "vhost"],
   serial: ["kind", "path"],
@@ -79,6 +80,8 @@ export function parseConfig(text: string): VmmConfig {
   const disks = list(orElse(config.disks, []), "disks", DISKS_MAX, parseDisk);
   const networks = list(orElse(config.networks, []), "networks", NETWORKS_MAX, parseNetwork);
   const cpus = integer(orElse(config.cpus, 1), "cpus", 1, MAX_CPUS);
+  const boot = parseBoot(config.boot, disks.length, networks.length);
+  if ("firmware" in boot && memoryBytes < FIRMWARE_MEMORY_MIN) bad("memoryBytes", FIRMWARE_MEMORY_RULE);
   return {
     name: string(orElse(config.name, NAME_DEFAULT), "name", 1, NAME_MAX),
     cpus,
@@ -87,7 +90,7 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.cpu, (v) => parseCpu(v, cpus)),
     ),
     memoryBytes,
-    boot: parseBoot(config.boot, disks.length, networks.length),
+    boot,
     disks,
     networks,
     serial: parseSerial(orElse(config.serial, { kind: "stdio" })),
@@ -141,7 +144,10 @@ function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["
   if (typeof value === "object" && value !== null && "firmware" in value) {
     return parseFirmware(value, disks, networks);
   }
-  const boot = object(value, "boot", CONFIG_FIELDS.boot);
+  return parseKernel(object(value, "boot", CONFIG_FIELDS.boot));
+}
+
+function parseKernel(boot: Json): DirectBoot {
   return {
     kernel: string(boot.kernel, "boot.kernel", 1, PATH_MAX),
     ...present(
@@ -154,6 +160,9 @@ function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["
 
 function parseFirmware(value: unknown, disks: number, networks: number): FirmwareBoot {
   const boot = object(value, "boot", CONFIG_FIELDS.firmwareBoot);
+  for (const name of ["initrd", "commandLine"]) {
+    if (boot[name] !== undefined && boot.kernel === undefined) bad(`boot.${name}`, "needs boot.kernel");
+  }
   const order = optional(boot.order, (v) =>
     list(v, "boot.order", DISKS_MAX + NETWORKS_MAX, (item, field) => {
       const device = ascii(item, field, 16);
@@ -168,6 +177,7 @@ function parseFirmware(value: unknown, disks: number, networks: number): Firmwar
     firmware: string(boot.firmware, "boot.firmware", 1, PATH_MAX),
     nvram: string(boot.nvram, "boot.nvram", 1, PATH_MAX),
     ...present("order", order),
+    ...(boot.kernel === undefined ? {} : parseKernel(boot)),
   };
 }
 

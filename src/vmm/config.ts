@@ -50,6 +50,12 @@ export interface FirmwareBoot {
   readonly nvram: string;
   /** What the firmware tries first: "disk0", "network1", … Absent: as its variables say. */
   readonly order?: readonly string[];
+  /** A kernel with an EFI stub that the firmware starts before anything else, as from the other two. */
+  readonly kernel?: string;
+  /** With `kernel` only. */
+  readonly initrd?: string;
+  /** With `kernel` only. */
+  readonly commandLine?: string;
 }
 
 export interface DiskConfig {

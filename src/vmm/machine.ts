@@ -34,8 +34,7 @@ import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
 import { addMachineItems } from "./firmware/files.ts";
-import { attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
-import type { FlashBanks } from "./firmware/flash-banks.ts";
+import { type AttachedFirmware, attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
 import { placeSmbios } from "./firmware/smbios.ts";
 import { attachDisplay, firmwareScreen } from "./graphics.ts";
 import { InputRouter } from "./input-router.ts";
@@ -93,7 +92,7 @@ export class Machine implements MachineControl {
   readonly #serial: Uart16550;
   readonly #virtio: VirtioDevices;
   readonly #threads: VcpuThreads;
-  readonly #flash: FlashBanks | null = null;
+  readonly #firmware: AttachedFirmware | null = null;
 
   /**
    * Builds the machine and loads its kernel; nothing runs yet. Throws ThimbleError: "bad_config" naming the field when
@@ -175,7 +174,7 @@ export class Machine implements MachineControl {
     }
     const addressBits = physicalAddressBits(cpuid);
     if (firmware && hostBridge) {
-      this.#flash = attachFirmware({
+      this.#firmware = attachFirmware({
         boot: firmware,
         name: config.name,
         cpus: config.cpus,
@@ -235,7 +234,7 @@ export class Machine implements MachineControl {
   close(): void {
     this.#serial.flush();
     this.#virtio.close();
-    this.#flash?.close();
+    this.#firmware?.close();
   }
 
   /** May be called on any thread. */

@@ -95,4 +95,30 @@ describe("UEFI guests", () => {
     assert.equal((await api.vm(vm.id)).lastEnd?.cause, "guest-power-off");
     guest.console.vanish();
   });
+
+  test("OVMF starts a kernel that the VM names, with initrd and command line, without any disk", async () => {
+    const { api } = await sharedServer();
+    const system = await guestSystem(13);
+    const kernel = {
+      kernel: "uefi-kernel",
+      initrd: "uefi-initrd",
+      commandLine: "console=ttyS0 told.by=thimble",
+    };
+    await ensureImage(api, kernel.kernel, system.kernel);
+    await ensureImage(api, kernel.initrd, system.initramfs);
+    const boot = { ...(await uploadFirmware(api)), ...kernel };
+    const direct = await api.createVm({ name: "uefi-kernel", cpus: 1, memoryBytes: 256 * MiB, boot });
+    try {
+      await api.act(direct.id, "start");
+      const { shell, console } = await TestVm.attach(api, direct);
+      assert.match(await shell.output("cat /proc/cmdline"), /console=ttyS0 told\.by=thimble/);
+      assert.match(await shell.output("dmesg | grep efi:"), /efi: EFI v2\.\d+ by/);
+      assert.deepEqual(unexpectedComplaints(await shell.output(complaintsCommand)), []);
+      await api.act(direct.id, "shutdown");
+      console.vanish();
+    } finally {
+      await removeVm(api, direct.id);
+      for (const image of [kernel.kernel, kernel.initrd]) await api.deleteImage(image);
+    }
+  });
 });

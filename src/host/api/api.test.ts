@@ -4,6 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { MiB } from "../../base/addresses.ts";
 import type { ApiError } from "../../rig/api-client.ts";
 import { eventually } from "../../rig/time.ts";
 import { TestAgent } from "../testing/test-agent.ts";
@@ -120,7 +121,7 @@ describe("the API", () => {
     await api.uploadImage("code", Buffer.from("{}"));
     await api.uploadImage("vars", Buffer.from("template"));
     const boot = { firmware: "code", variables: "vars", bootOrder: ["network0"] };
-    const spec = await host.spec({}, { boot, networks: [{}] });
+    const spec = await host.spec({}, { boot, networks: [{}], memoryBytes: 64 * MiB });
     const vm = await api.createVm(spec);
     assert.deepEqual((await api.vm(vm.id)).boot, boot);
     const file = join(host.directory, "datastore/vms", vm.id, "nvram.fd");
@@ -139,11 +140,42 @@ describe("the API", () => {
       ["boot.firmware", { firmware: "none" }],
       ["boot.bootOrder[0]", { bootOrder: ["disk0"] }],
       ["boot.bootOrder[0]", { bootOrder: ["floppy"] }],
-      ["boot.kernel", { kernel: "code" }],
+      ["boot.kernel", { kernel: "none" }],
+      ["boot.initrd", { kernel: "code", initrd: "none" }],
+      ["boot.initrd", { initrd: "code" }],
+      ["boot.commandLine", { commandLine: "quiet" }],
+      ["boot.commandLine", { kernel: "code", commandLine: "\n" }],
     ] as const) {
       const wrong = { ...spec, boot: { ...boot, ...change } };
       await assert.rejects(api.createVm(wrong), { status: 400, field });
     }
+    await assert.rejects(api.createVm({ ...spec, memoryBytes: 62 * MiB }), {
+      status: 400,
+      field: "memoryBytes",
+      message: /at least 64 MiB/,
+    });
+  });
+
+  test("a kernel for the firmware is an image in use, and comes to the VMM with initrd and command line", async () => {
+    const { api } = host;
+    for (const name of ["uefi-code", "uefi-vars", "uefi-kernel", "uefi-initrd"]) {
+      await api.uploadImage(name, Buffer.from("{}"));
+    }
+    const boot = {
+      firmware: "uefi-code",
+      variables: "uefi-vars",
+      kernel: "uefi-kernel",
+      initrd: "uefi-initrd",
+      commandLine: "quiet",
+    };
+    const vm = await api.createVm(await host.spec({}, { boot, memoryBytes: 64 * MiB }));
+    assert.deepEqual((await api.vm(vm.id)).boot, boot);
+    for (const name of ["uefi-kernel", "uefi-initrd"]) {
+      await assert.rejects(api.deleteImage(name), { code: "image_in_use" });
+    }
+    await api.act(vm.id, "start");
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
   });
 
   test("a VMM that fails gives the start its reason", async () => {

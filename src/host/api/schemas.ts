@@ -43,25 +43,25 @@ const MAC_RULE = 'must be the address of one station, like "52:54:00:12:34:56"';
 
 const DEVICE_RULE = 'must be "disk" or "network" with the number of one, like "disk0"';
 
-const directBoot = v.strictObject(
-  {
-    kernel: imageName(),
-    initrd: v.optional(imageName()),
-    commandLine: v.optional(
-      v.pipe(
-        v.string(COMMAND_LINE_RULE),
-        v.maxLength(COMMAND_LINE_MAX, COMMAND_LINE_RULE),
-        v.regex(/^[ -~]*$/, COMMAND_LINE_RULE),
-      ),
+const withKernel = {
+  initrd: v.optional(imageName()),
+  commandLine: v.optional(
+    v.pipe(
+      v.string(COMMAND_LINE_RULE),
+      v.maxLength(COMMAND_LINE_MAX, COMMAND_LINE_RULE),
+      v.regex(/^[ -~]*$/, COMMAND_LINE_RULE),
     ),
-  },
-  SPEC_RULE,
-);
+  ),
+};
+
+const directBoot = v.strictObject({ kernel: imageName(), ...withKernel }, SPEC_RULE);
 
 const firmwareBoot = v.strictObject(
   {
     firmware: imageName(),
     variables: imageName(),
+    kernel: v.optional(imageName()),
+    ...withKernel,
     bootOrder: v.optional(
       v.pipe(
         v.array(

@@ -25,7 +25,7 @@ const config = JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) a
 let behaviour: Behaviour = {};
 try {
   const { boot } = config;
-  behaviour = JSON.parse(readFileSync("kernel" in boot ? boot.kernel : boot.firmware, "utf8")) as Behaviour;
+  behaviour = JSON.parse(readFileSync("firmware" in boot ? boot.firmware : boot.kernel, "utf8")) as Behaviour;
 } catch {
   // An ordinary file: behave well.
 }

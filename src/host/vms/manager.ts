@@ -1,6 +1,7 @@
 /** All VMs of the host: making and deleting them, and what concerns several at once. */
 import { MiB } from "../../base/addresses.ts";
 import { topologyProblem } from "../../base/cpu-topology.ts";
+import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../../base/firmware-memory.ts";
 import { RequestError } from "../http/errors.ts";
 import { timestamp } from "../platform/platform.ts";
 import type { Task } from "../tasks/tasks.ts";
@@ -74,6 +75,7 @@ export class VmManager {
     const networks = this.#withMacs(id, request.networks ?? []);
     const spec: VmSpec = { ...request, disks, networks };
     checkBootOrder(spec);
+    checkFirmware(spec);
     checkTopology(spec);
     this.#checkMemory(spec);
     this.#checkImages(spec);
@@ -219,6 +221,16 @@ export class VmManager {
 function checkTopology({ cpus, cpu }: VmSpec): void {
   const problem = topologyProblem(cpus, cpu ?? {});
   if (problem !== null) throw new RequestError(400, "invalid_request", `cpu ${problem}.`, "cpu");
+}
+
+function checkFirmware({ boot, memoryBytes }: VmSpec): void {
+  if (!("firmware" in boot)) return;
+  for (const name of ["initrd", "commandLine"] as const) {
+    if (boot[name] === undefined || boot.kernel !== undefined) continue;
+    throw new RequestError(400, "invalid_request", `boot.${name} needs boot.kernel.`, `boot.${name}`);
+  }
+  if (memoryBytes >= FIRMWARE_MEMORY_MIN) return;
+  throw new RequestError(400, "invalid_request", `memoryBytes ${FIRMWARE_MEMORY_RULE}.`, "memoryBytes");
 }
 
 function checkBootOrder({ boot, disks, networks }: VmSpec): void {

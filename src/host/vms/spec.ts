@@ -27,6 +27,12 @@ export interface VmFirmwareBoot {
   readonly variables: string;
   /** What the firmware tries first: "disk0", "network1". */
   readonly bootOrder?: readonly string[];
+  /** Name of the image of a kernel that the firmware starts before anything else. */
+  readonly kernel?: string;
+  /** With `kernel` only. */
+  readonly initrd?: string;
+  /** With `kernel` only. */
+  readonly commandLine?: string;
 }
 
 export interface VmCpu extends Partial<CpuTopology> {
@@ -69,12 +75,8 @@ export function imagesOf(
 ): { readonly image: string; readonly field: string; readonly writable: boolean }[] {
   const { boot } = spec;
   const bootImages: [string | undefined, string][] =
-    "firmware" in boot
-      ? [[boot.firmware, "boot.firmware"]]
-      : [
-          [boot.kernel, "boot.kernel"],
-          [boot.initrd, "boot.initrd"],
-        ];
+    "firmware" in boot ? [[boot.firmware, "boot.firmware"]] : [];
+  bootImages.push([boot.kernel, "boot.kernel"], [boot.initrd, "boot.initrd"]);
   return [
     ...bootImages.flatMap(([image, field]) =>
       image === undefined ? [] : [{ image, field, writable: false }],

@@ -3,7 +3,7 @@
  * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
-import type { VmmConfig } from "../../vmm/config.ts";
+import type { DirectBoot, VmmConfig } from "../../vmm/config.ts";
 import type { Chord } from "../../vmm/control.ts";
 import type { EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
@@ -383,10 +383,17 @@ export class Vm {
         firmware: images.path(boot.firmware),
         nvram: store.variablesPath(this.id),
         ...(boot.bootOrder === undefined ? {} : { order: boot.bootOrder }),
+        ...(boot.kernel === undefined ? {} : this.#kernelConfig(boot.kernel)),
       };
     }
+    return this.#kernelConfig(boot.kernel);
+  }
+
+  #kernelConfig(kernel: string): DirectBoot {
+    const { images } = this.environment;
+    const { boot } = this.spec;
     return {
-      kernel: images.path(boot.kernel),
+      kernel: images.path(kernel),
       ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),
       commandLine: boot.commandLine ?? DEFAULT_COMMAND_LINE,
     };

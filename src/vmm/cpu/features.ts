@@ -14,7 +14,12 @@ export const FEATURE_REGISTERS = [
   [Leaf.ExtendedFeatures, "ecx"],
   [Leaf.AmdFeatures, "ecx"],
   [Leaf.AmdFeatures, "edx"],
+  [Leaf.ExtendedFeatures, "edx"],
+  [Leaf.AddressSizes, "ebx"],
 ] as const;
+/** Where Intel's and AMD's speculation controls are among them. */
+export const INTEL_CONTROLS = 6;
+export const AMD_CONTROLS = 7;
 
 /** One unsigned mask for each of FEATURE_REGISTERS. */
 export type FeatureSet = readonly number[];
@@ -31,6 +36,9 @@ const NAMES = [
     "avx512_vpopcntdq:14 la57:16 rdpid:22 movdiri:27 movdir64b:28",
   "lahf_lm:0 cr8_legacy:4 abm:5 sse4a:6 misalignsse:7 3dnowprefetch:8 xop:11 fma4:16 tbm:21",
   "syscall:11 nx:20 mmxext:22 fxsr_opt:25 pdpe1gb:26 rdtscp:27 lm:29",
+  // Controls alone. One bit of Intel's is two of AMD's; KVM shows both vendors' on either.
+  "md_clear:10 ibrs:26 ibpb:26 stibp:27 flush_l1d:28 ssbd:31",
+  "ibpb:12 ibrs:14 stibp:15 ssbd:24 virt_ssbd:25",
 ].map((line) =>
   line.split(" ").map((item): [string, number] => {
     const [name = "", bit] = item.split(":");
@@ -53,6 +61,11 @@ const MODELS = {
   },
 };
 export type NamedModel = keyof typeof MODELS;
+
+/** Every bit that has a name in one of FEATURE_REGISTERS. */
+export function namedBits(register: number): number {
+  return (NAMES[register] ?? []).reduce((all, [, bit]) => (all | bit) >>> 0, 0);
+}
 
 /** Without the first, the others do not work (Intel SDM vol. 1, "Detection of AVX Instructions" and following). */
 const NEEDED_BY: readonly (readonly [string, RegExp])[] = [
@@ -102,5 +115,7 @@ export function featureNames(set: FeatureSet): string[] {
 }
 
 function featureSet(names: ReadonlySet<string>): FeatureSet {
-  return NAMES.map((known) => known.reduce((sum, [name, bit]) => sum + (names.has(name) ? bit : 0), 0));
+  return NAMES.map((known) =>
+    known.reduce((all, [name, bit]) => (names.has(name) ? (all | bit) >>> 0 : all), 0),
+  );
 }

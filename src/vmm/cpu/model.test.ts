@@ -67,6 +67,9 @@ function names(entries: readonly CpuidEntry[]): string[] {
   return featureNames(FEATURE_REGISTERS.map(([leaf, register]) => at(leaf)?.[register] ?? 0));
 }
 
+/** What a named model has from its host unless it is taken away. */
+const CONTROLS = ["md_clear", "ibrs", "ibpb", "stibp", "flush_l1d", "ssbd", "virt_ssbd"];
+
 /** Caches and the vendor's number of leaves are hints of the host; all else is the model's. */
 const HINTS = new Set([2, 4, 0x8000_0005, 0x8000_0006, 0x8000_001d]);
 
@@ -78,7 +81,7 @@ for (const model of NAMED) {
       for (let i = 0; i < 200; i++) {
         const supported = someHost(random, vendor, model);
         const before = JSON.stringify(supported);
-        const seen = guest(supported, { model }).filter((e) => !HINTS.has(e.function));
+        const seen = guest(supported, { model, disable: CONTROLS }).filter((e) => !HINTS.has(e.function));
         assert.equal(JSON.stringify(supported), before);
         // kvmclock is bits 0 and 3.
         assert.equal(seen.find((e) => e.function === 0x4000_0001)?.eax, 0x0100_7efb);
@@ -127,6 +130,58 @@ test("the levels are psABI's", () => {
     assert.ok(more("x86-64-v2", "x86-64-v3").includes(name));
   for (const name of "avx512f avx512bw avx512cd avx512dq avx512vl".split(" "))
     assert.ok(more("x86-64-v3", "x86-64-v4").includes(name));
+});
+
+test("speculation controls are the host's own, at its vendor's place, less what is taken away", () => {
+  const random = new SeededRandom(seed);
+  for (const vendor of ["amd", "intel"] as const) {
+    for (let i = 0; i < 200; i++) {
+      const model = random.pick(NAMED);
+      const supported = someHost(random, vendor, model);
+      const of = (entries: CpuidEntry[]) => {
+        const at = (fn: number) => entries.find((e) => e.function === fn && e.index === 0) as CpuidEntry;
+        return [at(7).edx, at(0x8000_0008).ebx] as const;
+      };
+      const [intel, amd] = of(supported);
+      // Intel SDM, CPUID leaf 7 EDX; AMD APM, CPUID Fn8000_0008 EBX.
+      const kept = (disabled: readonly string[]) => {
+        const off = (name: string) => disabled.includes(name);
+        const bit = (n: number, ...names: string[]) => (names.some(off) ? 0 : 2 ** n);
+        return vendor === "intel"
+          ? [
+              intel &
+                (bit(10, "md_clear") |
+                  bit(26, "ibrs", "ibpb") |
+                  bit(27, "stibp") |
+                  bit(28, "flush_l1d") |
+                  bit(31, "ssbd")),
+              0,
+            ]
+          : [
+              0,
+              amd &
+                (bit(12, "ibpb") |
+                  bit(14, "ibrs") |
+                  bit(15, "stibp") |
+                  bit(24, "ssbd") |
+                  bit(25, "virt_ssbd")),
+            ];
+      };
+      const disable = CONTROLS.filter(() => random.below(3) === 0);
+      assert.deepEqual(
+        of(guest(supported, { model })),
+        kept([]).map((bits) => bits >>> 0),
+      );
+      assert.deepEqual(
+        of(guest(supported, { model, disable })),
+        kept(disable).map((bits) => bits >>> 0),
+      );
+      const host = of(guest(supported, { disable: ["ibpb"] }));
+      assert.equal(host[0] & (1 << 26), 0);
+      assert.equal(host[1] & (1 << 12), 0);
+    }
+  }
+  assert.ok(CONTROLS.every(canDisable));
 });
 
 test("XSAVE state follows the features", () => {

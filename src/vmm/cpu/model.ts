@@ -6,18 +6,23 @@
  * differ in instructions that guests choose by it (SYSCALL in compatibility mode, VMCALL or VMMCALL, MSRs). So do the
  * caches' sizes, which are hints, and the places of AVX-512 state in the XSAVE area, which vendors chose differently.
  * KVM's paravirtual features are those of the host's kernel, which comes with this program.
- * Left out although useful, as hosts differ: invariant TSC (kvmclock keeps time), speculation controls.
+ * Speculation controls are those of the host that have a name (docs/decisions/0011): protection goes before mobility,
+ * and `disable` takes away what not every host of a pool has. Left out although useful, as hosts differ: invariant TSC
+ * (kvmclock keeps time), and bits that say a CPU needs no protection; a guest without them is careful.
  */
 import { ThimbleError } from "../../base/errors.ts";
 import type { CpuConfig } from "../config.ts";
 import { type CpuidEntry, find, isAmd } from "./cpuid.ts";
 import { FLAG_INDEX, Leaf } from "./cpuid-bits.ts";
 import {
+  AMD_CONTROLS,
   FEATURE_REGISTERS,
   type FeatureSet,
   featureNames,
+  INTEL_CONTROLS,
   modelFeatures,
   type NamedModel,
+  namedBits,
   withDependents,
 } from "./features.ts";
 
@@ -106,7 +111,11 @@ function namedModel(supported: readonly CpuidEntry[], model: NamedModel, off: Fe
     fixed(Leaf.Features, { eax: SIGNATURE[vendor], ebx: CLFLUSH_SIZE, ecx: ecx1 ?? 0, edx: edx1 }),
     ...(amd ? [] : host(Leaf.CacheDescriptors, Leaf.CacheParameters)),
     fixed(Leaf.ThermalPower, { eax: ALWAYS_RUNNING_TIMER }),
-    fixed(Leaf.ExtendedFeatures, { ebx: ebx7 ?? 0, ecx: ecx7 ?? 0 }),
+    fixed(Leaf.ExtendedFeatures, {
+      ebx: ebx7 ?? 0,
+      ecx: ecx7 ?? 0,
+      edx: amd ? 0 : controls(supported, INTEL_CONTROLS),
+    }),
     ...host(Leaf.Xsave, Leaf.HypervisorFeatures),
     fixed(Leaf.ExtendedMaximum, { ...vendorOf(supported, amd), eax: EXTENDED_LAST[vendor] }),
     fixed(Leaf.AmdFeatures, {
@@ -115,9 +124,18 @@ function namedModel(supported: readonly CpuidEntry[], model: NamedModel, off: Fe
     }),
     ...names.map((registers, i) => fixed(Leaf.BrandString + i, registers)),
     ...host(Leaf.AmdL1Cache, Leaf.AmdL2Cache),
-    fixed(Leaf.AddressSizes, { eax: ADDRESS_SIZES }),
+    fixed(Leaf.AddressSizes, { eax: ADDRESS_SIZES, ebx: amd ? controls(supported, AMD_CONTROLS) : 0 }),
     ...(amd ? host(Leaf.AmdCacheParameters) : []),
   ];
+}
+
+/** The speculation controls that the host has, each vendor's at its own place. */
+function controls(
+  supported: readonly CpuidEntry[],
+  place: typeof INTEL_CONTROLS | typeof AMD_CONTROLS,
+): number {
+  const [leaf, register] = FEATURE_REGISTERS[place];
+  return ((find(supported, leaf)?.[register] ?? 0) & namedBits(place)) >>> 0;
 }
 
 /** AMD's leaf 0x80000000 names the vendor again, as leaf 0 does. */

@@ -2,6 +2,7 @@
  * What a machine with guest firmware has beside the others: flash, the firmware configuration device, and the bridges
  * of a Q35. The boot CPU starts where KVM puts it after power-on: at the reset vector, in the flash's last bytes.
  */
+import { forField, type OpenBootFile, openBootFile } from "../boot-files.ts";
 import type { MmioBus } from "../bus/mmio.ts";
 import type { PciBus } from "../bus/pci/bus.ts";
 import type { PciFunction } from "../bus/pci/function.ts";
@@ -14,7 +15,8 @@ import type { KvmVm } from "../kvm/kvm.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { Port, type Range } from "../platform.ts";
 import { addFirmwareFiles } from "./files.ts";
-import { attachFlash, type FlashBanks } from "./flash-banks.ts";
+import { attachFlash } from "./flash-banks.ts";
+import { addKernelItems } from "./kernel-items.ts";
 
 export interface FirmwareParts {
   readonly boot: FirmwareBoot;
@@ -39,8 +41,13 @@ export function firmwareHostBridge(mmio: MmioBus, ecam: () => PciBus["ecam"]): P
   return createHostBridge((start) => region.move(start));
 }
 
+/** What the machine's end is to close: flash and the files that the guest may still read. */
+export interface AttachedFirmware {
+  close(): void;
+}
+
 /** Throws ThimbleError("bad_config") naming the field whose file cannot be used. */
-export function attachFirmware(parts: FirmwareParts): FlashBanks {
+export function attachFirmware(parts: FirmwareParts): AttachedFirmware {
   const { boot, name, cpus, memory, pciWindow64, vm, pio, mmio, pci, hostBridge, onError } = parts;
   pci.add(LPC_SLOT, createLpcBridge());
   const fwCfg = new FwCfg(memory);
@@ -53,5 +60,22 @@ export function attachFirmware(parts: FirmwareParts): FlashBanks {
     bootOrder: boot.order ?? [],
   });
   pio.register("firmware configuration", Port.fwCfg, fwCfg);
-  return attachFlash({ boot, vm, mmio, onError });
+  const files = addKernel(fwCfg, boot);
+  const flash = attachFlash({ boot, vm, mmio, onError });
+  return {
+    close: () => {
+      flash.close();
+      for (const file of files) file.close();
+    },
+  };
+}
+
+/** The files stay open: the guest reads them when it likes. */
+function addKernel(fwCfg: FwCfg, boot: FirmwareBoot): OpenBootFile[] {
+  if (boot.kernel === undefined) return [];
+  const { kernel: kernelPath, initrd: initrdPath, commandLine = "" } = boot;
+  const kernel = forField("boot.kernel", () => openBootFile(kernelPath));
+  const initrd = initrdPath === undefined ? null : forField("boot.initrd", () => openBootFile(initrdPath));
+  forField("boot", () => addKernelItems(fwCfg, { kernel, initrd, commandLine }));
+  return initrd === null ? [kernel] : [kernel, initrd];
 }

@@ -4,7 +4,8 @@
  * A guest selects an item by its 16-bit key and reads it byte by byte from the data port, or has it copied: it writes
  * the address of a request (big endian) to the DMA register, and the request is carried out before that write returns.
  * Beyond an item's end, and for keys of nobody, everything reads as zero. Files are items with a name, listed in the
- * item `fileDirectory`. Guests cannot write any item.
+ * item `fileDirectory`. Guests cannot write any item. Items can be large (a kernel): such a one is a source that is read
+ * piece by piece, into guest memory where the guest uses DMA; a source that fails is a DMA error, and zeroes at the port.
  */
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, RegisterBlock, Stateful } from "../../contract.ts";
@@ -24,13 +25,22 @@ import {
   WRITE_CHANNEL,
 } from "./bits.ts";
 
-/** An item's bytes, or what makes them when a guest first selects the item. */
-export type FwCfgContent = Uint8Array | (() => Uint8Array);
+/** An item that is not held in memory. */
+export interface FwCfgSource {
+  readonly sizeBytes: number;
+  /** Fills `target` from `offset`, or throws. Is never asked for bytes beyond `sizeBytes`. */
+  read(offset: number, target: Uint8Array): void;
+}
+
+/** An item's bytes, what makes them when a guest first selects the item, or where they are read from. */
+export type FwCfgContent = Uint8Array | (() => Uint8Array) | FwCfgSource;
 
 const STATE_VERSION = 1;
-/** One request copies at most this much: more than any item, and little enough to hold up nobody. */
+/** One request copies at most this much: more than firmware asks for, and little enough to hold up nobody. */
 const DMA_LENGTH_MAX = 16 * 1024 * 1024;
 const NOTHING = new Uint8Array(0);
+/** What the port takes from a source at a time. */
+const WINDOW_BYTES = 4096;
 const COMMANDS = DmaControl.read | DmaControl.skip | DmaControl.write;
 
 export class FwCfg implements RegisterBlock, Stateful {
@@ -40,7 +50,11 @@ export class FwCfg implements RegisterBlock, Stateful {
 
   #key = 0;
   #offset = 0;
+  /** The selected item's bytes: all of them or, of a source, those from #windowStart on that the port last read. */
   #current: Uint8Array = NOTHING;
+  #source: FwCfgSource | null = null;
+  #windowStart = 0;
+  #size = 0;
   /** Upper half of the request's address, until the lower half is written. */
   #dmaHigh = 0;
 
@@ -63,7 +77,7 @@ export class FwCfg implements RegisterBlock, Stateful {
    */
   addFile(name: string, content: Uint8Array): void;
   addFile(name: string, content: () => Uint8Array, size: number): void;
-  addFile(name: string, content: FwCfgContent, size = content.length): void {
+  addFile(name: string, content: Uint8Array | (() => Uint8Array), size = content.length): void {
     if (name.length > FILE_NAME_MAX) {
       throw new ThimbleError("bad_file_name", `fw_cfg: "${name}" is longer than ${FILE_NAME_MAX} characters`);
     }
@@ -109,13 +123,21 @@ export class FwCfg implements RegisterBlock, Stateful {
     const offset = from.integer("offset", 0, Number.MAX_SAFE_INTEGER);
     this.#dmaHigh = from.integer("dmaHigh", 0, 0xffff_ffff);
     this.#select(key);
-    this.#offset = Math.min(offset, this.#current.length);
+    this.#offset = Math.min(offset, this.#size);
   }
 
   #select(key: number): void {
     this.#key = key & ~WRITE_CHANNEL & 0xffff;
     this.#offset = 0;
+    this.#windowStart = 0;
+    this.#source = null;
     const content = this.#items.get(this.#key);
+    if (content !== undefined && "sizeBytes" in content) {
+      this.#source = content;
+      this.#current = NOTHING;
+      this.#size = content.sizeBytes;
+      return;
+    }
     if (typeof content === "function") {
       this.#current = content();
       // The directory depends on files that may still come; what a file's maker made stays.
@@ -123,11 +145,26 @@ export class FwCfg implements RegisterBlock, Stateful {
     } else {
       this.#current = content ?? NOTHING;
     }
+    this.#size = this.#current.length;
   }
 
   #nextByte(): number {
-    if (this.#offset >= this.#current.length) return 0;
-    return this.#current[this.#offset++] as number;
+    if (this.#offset >= this.#size) return 0;
+    const at = this.#offset++;
+    if (this.#source !== null) this.#moveWindow(this.#source, at);
+    return this.#current[at - this.#windowStart] as number;
+  }
+
+  #moveWindow(source: FwCfgSource, at: number): void {
+    const start = at - (at % WINDOW_BYTES);
+    if (start === this.#windowStart && this.#current.length > 0) return;
+    this.#current = new Uint8Array(Math.min(WINDOW_BYTES, source.sizeBytes - start));
+    this.#windowStart = start;
+    try {
+      source.read(start, this.#current);
+    } catch {
+      this.#current.fill(0);
+    }
   }
 
   /** Carries out the request at a guest-physical address; the answer is in its control field. */
@@ -140,20 +177,30 @@ export class FwCfg implements RegisterBlock, Stateful {
     if (control & COMMANDS) {
       ok = (control & DmaControl.write) === 0 && length <= DMA_LENGTH_MAX;
       if (ok && control & DmaControl.read) ok = this.#copyOut(address, length);
-      else if (ok) this.#offset = Math.min(this.#offset + length, this.#current.length);
+      else if (ok) this.#offset = Math.min(this.#offset + length, this.#size);
     }
     memory.write(at, DmaAccess.encode({ control: ok ? 0 : DmaControl.error }).subarray(0, 4));
   }
 
   #copyOut(address: number, length: number): boolean {
-    const source = this.#current;
+    const current = this.#current;
+    const source = this.#source;
+    const size = this.#size;
     const from = this.#offset;
-    const done = this.#memory.split(address, length, (bytes, at) => {
-      const piece = source.subarray(from + at, from + at + bytes.length);
-      bytes.set(piece);
-      bytes.fill(0, piece.length);
-    });
-    if (done) this.#offset = Math.min(from + length, source.length);
+    const copy = (bytes: Uint8Array, at: number) => {
+      const start = from + at;
+      const count = Math.min(bytes.length, Math.max(0, size - start));
+      if (source === null) bytes.set(current.subarray(start, start + count));
+      else if (count > 0) source.read(start, bytes.subarray(0, count));
+      bytes.fill(0, count);
+    };
+    let done = false;
+    try {
+      done = this.#memory.split(address, length, copy);
+    } catch {
+      // The source failed.
+    }
+    if (done) this.#offset = Math.min(from + length, size);
     return done;
   }
 
