@@ -15,6 +15,7 @@ interface Rule {
 /** Parts that run on QuickJS in the image. */
 const imageRules: Record<string, Rule> = {
   "src/base": { may: [] },
+  "src/disk": { may: ["src/base"] },
   "src/sys": { may: ["src/base"] },
   "src/vmm": { may: ["src/base", "src/sys"] },
   "src/host": {
