@@ -7,6 +7,7 @@
  * that is opened with it has its counts made anew.
  */
 import { ThimbleError } from "../../base/errors.ts";
+import { inflate } from "../../base/inflate.ts";
 import type { DiskImage, ImageFile } from "../image-file.ts";
 import {
   ALL_ZEROES,
@@ -29,15 +30,10 @@ const SECTOR = 512;
 const CACHE_BYTES = 1024 * 1024;
 const REFCOUNT_CACHE_BYTES = 256 * 1024;
 
-/** Unpacks raw deflate data into exactly `target`; throws when it cannot. */
-export type Inflate = (packed: Uint8Array, target: Uint8Array) => void;
-
 export interface Qcow2Options {
   readonly readOnly?: boolean;
   /** What clusters that the image does not have are read from; the caller has found and opened it by the header. */
   readonly backing?: DiskImage | null;
-  /** Without it compressed clusters cannot be read. */
-  readonly inflate?: Inflate;
 }
 
 export class Qcow2Image implements DiskImage {
@@ -45,7 +41,6 @@ export class Qcow2Image implements DiskImage {
   readonly header: Qcow2Header;
   readonly #file: ImageFile;
   readonly #backing: DiskImage | null;
-  readonly #inflate: Inflate | null;
   readonly #clusterBytes: number;
   readonly #perTable: number;
   readonly #l1: DataView;
@@ -64,7 +59,6 @@ export class Qcow2Image implements DiskImage {
     this.#file = file;
     this.readOnly = options.readOnly ?? false;
     this.#backing = options.backing ?? null;
-    this.#inflate = options.inflate ?? null;
     if (header.backing !== null && this.#backing === null) throw badImage("its backing file is missing");
     this.#clusterBytes = 2 ** header.clusterBits;
     this.#perTable = this.#clusterBytes / ENTRY_BYTES;
@@ -362,12 +356,11 @@ export class Qcow2Image implements DiskImage {
 
   #decompressed(high: number, low: number): Uint8Array {
     const { offset, length } = this.#compressedRange(high, low);
-    if (this.#inflate === null) throw badImage("it has compressed clusters, which are not read here");
     const packed = new Uint8Array(length);
     this.#file.readAt(offset, packed);
     const target = new Uint8Array(this.#clusterBytes);
     try {
-      this.#inflate(packed, target);
+      inflate(packed, target);
     } catch (error) {
       throw new ThimbleError("bad_image", "A compressed cluster of the disk image is damaged.", {
         cause: error,
