@@ -31,8 +31,14 @@ export class SeededRandom {
   }
 }
 
-/** The seed for a test run: `THIMBLE_SEED` to repeat one, otherwise new each time. Tests print it on failure. */
+/** What tests that nobody gave a seed start from: a change is judged by the same input every time. */
+const USUAL_SEED = 20261123;
+
+/**
+ * The seed for a test run: `THIMBLE_SEED`, or always the same. New ones are tried by `npm run test:long`, which sets
+ * the variable. Tests print it on failure.
+ */
 export function testSeed(): number {
   const given = typeof process === "undefined" ? undefined : process.env.THIMBLE_SEED;
-  return given === undefined ? (Date.now() ^ Math.floor(Math.random() * 2 ** 32)) >>> 0 : Number(given) >>> 0;
+  return given === undefined ? USUAL_SEED : Number(given) >>> 0;
 }

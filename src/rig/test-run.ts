@@ -4,7 +4,8 @@
  * Arguments: all | unit | e2e | long, then optionally words that file names must contain. Every part runs even if one
  * before it failed, except that there are no end-to-end tests without a build.
  */
-import { readdirSync } from "node:fs";
+import { randomInt } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import { repositoryRoot } from "./paths.ts";
@@ -13,6 +14,8 @@ import { formatDuration, Progress } from "./progress.ts";
 import { add, type Counts, checkStage, testFilesStage } from "./testing/test-stage.ts";
 
 const minute = 60_000;
+/** How many new seeds a long run tries. */
+const SEED_ROUNDS = 8;
 
 /** Test files below a directory, as paths from the repository's root, in a stable order. */
 function testFiles(directory: string, words: readonly string[] = []): string[] {
@@ -37,6 +40,21 @@ async function unitTests(words: readonly string[]): Promise<Counts> {
   return testFilesStage("unit", files, 10 * minute);
 }
 
+/** The tests with generated input, with seeds that nobody has tried. */
+async function newSeeds(): Promise<Counts> {
+  let counts: Counts = { passed: 0, failed: 0 };
+  const files = ["src", "test/fuzz"]
+    .flatMap((path) => testFiles(path))
+    .filter((path) => readFileSync(join(repositoryRoot, path), "utf8").includes("testSeed()"));
+  for (let round = 0; round < SEED_ROUNDS; round++) {
+    const seed = randomInt(2 ** 32);
+    process.env.THIMBLE_SEED = `${seed}`;
+    counts = add(counts, await testFilesStage(`seed-${seed}`, files, 10 * minute));
+  }
+  delete process.env.THIMBLE_SEED;
+  return counts;
+}
+
 async function endToEndTests(
   directory: string,
   words: readonly string[],
@@ -58,8 +76,10 @@ async function main(what: string, words: readonly string[]): Promise<Counts> {
       return unitTests(words);
     case "e2e":
       return endToEndTests("test/e2e", words, 45 * minute);
-    case "long":
-      return endToEndTests("test/long", words, 240 * minute);
+    case "long": {
+      const seeds = words.length === 0 ? await newSeeds() : none;
+      return add(seeds, await endToEndTests("test/long", words, 240 * minute));
+    }
     case "all": {
       const checked = words.length === 0 ? await checks() : none;
       const unit = await unitTests(words);

@@ -64,6 +64,15 @@ test("input without a driver is lost, not kept for a later one", () => {
   assert.equal(textOf(receive.collect()), "x");
 });
 
+test("input after the driver broke a rule is lost, not kept for the driver that starts over", () => {
+  const { terminal, start } = setUp();
+  const { receive } = start();
+  receive.offer(0xffff);
+  terminal.type("nobody");
+  terminal.type("nobody again");
+  assert.equal(terminal.pending, 0);
+});
+
 test("a new terminal size is seen by the driver with an interrupt and a new generation", () => {
   const { machine, device, driver, start } = setUp();
   start();

@@ -112,7 +112,7 @@ export class VirtioConsole implements VirtioDevice {
   #input(bytes: Uint8Array): number {
     const queue = this.#receive;
     // Nobody listens: as on a serial line without a reader, input is lost rather than kept for a later driver.
-    if (queue === null) return bytes.length;
+    if (queue === null || !queue.running) return bytes.length;
     let taken = 0;
     for (let budget = CHAINS_PER_CALL; taken < bytes.length; budget--) {
       if (budget === 0) {
@@ -129,6 +129,6 @@ export class VirtioConsole implements VirtioDevice {
       taken += written;
     }
     queue.flush();
-    return taken;
+    return queue.running ? taken : bytes.length;
   }
 }
