@@ -113,7 +113,8 @@ function openVhost(memory: GuestMemory, tapFd: number, log: Logger): VhostNet | 
   }
 }
 
-function attach(slot: number, device: VirtioDevice, parts: VirtioParts): void {
+/** `number`: which function of the slot it is; all share the slot's INTA. */
+function attach(slot: number, device: VirtioDevice, parts: VirtioParts, number = 0): void {
   const { pci, memory, loop, lines, msi, doorbells, complaints } = parts;
   const transport = new VirtioPci({
     device,
@@ -124,5 +125,5 @@ function attach(slot: number, device: VirtioDevice, parts: VirtioParts): void {
     defer: (callback) => loop.post(callback),
     log: complaints,
   });
-  pci.add(slot, transport.function);
+  pci.add(slot, transport.function, number);
 }

@@ -48,6 +48,9 @@ export const Command = {
   interruptDisable: 1 << 10,
 } as const;
 
+/** Header type (PCI 3.0, 6.2.1): the slot has functions beside number 0. */
+export const HEADER_MULTI_FUNCTION = 0x80;
+
 /** Status register (PCI 3.0, 6.2.3). */
 export const Status = { interrupt: 1 << 3, capabilitiesList: 1 << 4 } as const;
 

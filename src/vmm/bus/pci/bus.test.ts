@@ -61,6 +61,20 @@ test("functions are found through ECAM and through ports 0xCF8/0xCFC, absent one
   assert.equal(config(at.interruptLine, 1), 11);
 });
 
+test("a slot may have further functions, which its first one announces", () => {
+  const { bus, fn, add, config } = setUp();
+  const second = new PciFunction("second", { ...IDENTITY, deviceId: 0x9abc }, null);
+  assert.throws(() => bus.add(3, second, 1), /not free/, "there is no first");
+  add();
+  bus.add(3, second, 1);
+  assert.throws(() => bus.add(3, second, 1), /not free/);
+  assert.equal(bus.ecam.read((3 * 8 + 1) * ECAM_FUNCTION_SIZE, 4), 0x9abc_1234);
+  assert.equal(config(at.headerType, 1), 0x80);
+  fn.reset();
+  assert.equal(config(at.headerType, 1), 0x80);
+  assert.equal(bus.ecam.read((3 * 8 + 1) * ECAM_FUNCTION_SIZE + at.headerType, 1), 0);
+});
+
 test("BARs are assigned in the window, aligned, and decode at once", () => {
   const { mmio, config, add } = setUp(
     { index: 0, sizeBytes: 4 * KiB },

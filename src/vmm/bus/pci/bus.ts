@@ -11,7 +11,7 @@ import { CONFIG_ADDRESS_ENABLE, CONFIG_SIZE, ECAM_FUNCTION_SIZE } from "./bits.t
 import { allOnes, type MmioPlacer, PciFunction, type PciIdentity } from "./function.ts";
 
 export const PCI_SLOTS = 32;
-/** ECAM gives each slot room for eight functions; only function 0 is ever there. */
+/** What ECAM gives each slot room for. */
 const FUNCTIONS_PER_SLOT = 8;
 const STATE_VERSION = 1;
 
@@ -36,8 +36,8 @@ export interface PciBusOptions {
 }
 
 export class PciBus implements Stateful {
-  /** By slot. Slot 0 is the host bridge. */
-  readonly functions: (PciFunction | null)[] = new Array(PCI_SLOTS).fill(null);
+  /** By slot and number in it. Slot 0 is the host bridge. */
+  readonly #functions: (PciFunction | null)[] = new Array(PCI_SLOTS * FUNCTIONS_PER_SLOT).fill(null);
   readonly #options: PciBusOptions;
   #nextAddress: number;
   #configAddress = 0;
@@ -48,11 +48,16 @@ export class PciBus implements Stateful {
     this.add(0, options.hostBridge ?? new PciFunction("PCI host bridge", HOST_BRIDGE, null));
   }
 
-  /** Puts a function into a slot. Throws when the slot is taken or the window is full. */
-  add(slot: number, fn: PciFunction): void {
-    if (this.functions[slot] !== null) {
-      throw new ThimbleError("pci_slot_taken", `${fn.name}: PCI slot ${slot} is not free`);
+  /**
+   * Puts a function into a slot; one that is not the slot's first (`number` 1 to 7) comes after that. Throws when the
+   * place is taken or the window is full.
+   */
+  add(slot: number, fn: PciFunction, number = 0): void {
+    const first = this.#functions[slot * FUNCTIONS_PER_SLOT];
+    if (this.#functions[slot * FUNCTIONS_PER_SLOT + number] !== null || (number > 0 && !first)) {
+      throw new ThimbleError("pci_slot_taken", `${fn.name}: PCI slot ${slot}.${number} is not free`);
     }
+    if (number > 0) first?.showFurtherFunctions();
     const { window, mmio } = this.#options;
     fn.connect(mmio, (sizeBytes) => {
       const address = Math.ceil(this.#nextAddress / sizeBytes) * sizeBytes;
@@ -65,7 +70,7 @@ export class PciBus implements Stateful {
       this.#nextAddress = address + sizeBytes;
       return address;
     });
-    this.functions[slot] = fn;
+    this.#functions[slot * FUNCTIONS_PER_SLOT + number] = fn;
   }
 
   /** The ECAM range from bus 0 on (PCI Express 5.0, 7.2.2). */
@@ -107,7 +112,7 @@ export class PciBus implements Stateful {
   /** Resets the bus and every function's configuration space; devices behind them are reset by their owners. */
   reset(): void {
     this.#configAddress = 0;
-    for (const fn of this.functions) fn?.reset();
+    for (const fn of this.#functions) fn?.reset();
   }
 
   save(): DeviceState {
@@ -126,7 +131,6 @@ export class PciBus implements Stateful {
 
   /** `routingId` is bus (8 bits), slot (5), function (3). */
   #functionAt(routingId: number): PciFunction | null {
-    if (routingId >= PCI_SLOTS * FUNCTIONS_PER_SLOT || routingId % FUNCTIONS_PER_SLOT !== 0) return null;
-    return this.functions[routingId / FUNCTIONS_PER_SLOT] ?? null;
+    return this.#functions[routingId] ?? null;
   }
 }

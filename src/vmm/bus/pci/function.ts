@@ -9,7 +9,16 @@ import { type GuestPhysical, guestPhysical } from "../../../base/addresses.ts";
 import { ThimbleError } from "../../../base/errors.ts";
 import type { DeviceState, InterruptLine, RegisterBlock, Stateful } from "../../contract.ts";
 import { StateReader } from "../../state.ts";
-import { BAR_COUNT, BAR_SIZE_MIN, BarFlag, CONFIG_SIZE, Command, HeaderType0, Status } from "./bits.ts";
+import {
+  BAR_COUNT,
+  BAR_SIZE_MIN,
+  BarFlag,
+  CONFIG_SIZE,
+  Command,
+  HEADER_MULTI_FUNCTION,
+  HeaderType0,
+  Status,
+} from "./bits.ts";
 
 /** How a function introduces itself. */
 export interface PciIdentity {
@@ -124,6 +133,12 @@ export class PciFunction implements Stateful {
       cacheLineSize: 0xff,
       interruptLine: 0xff,
     });
+  }
+
+  /** Says in the header that the slot has other functions beside this one, its first. */
+  showFurtherFunctions(): void {
+    HeaderType0.patch(this.config, 0, { headerType: HEADER_MULTI_FUNCTION });
+    HeaderType0.patch(this.#powerOn ?? this.config, 0, { headerType: HEADER_MULTI_FUNCTION });
   }
 
   /** Declares a BAR. To be called before the function is put on a bus. */
