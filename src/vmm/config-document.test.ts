@@ -10,10 +10,20 @@ const text = readFileSync(new URL("../../docs/vmm-config.md", import.meta.url), 
 const rows = [...text.matchAll(/^\| `([\w.[\]]+)` \| .* \| (.*) \|$/gm)].map((m) => [m[1] ?? "", m[2] ?? ""]);
 const smallest = { memoryBytes: 16 * 1024 * 1024, boot: { kernel: "k" } };
 
+/** What stands before the fields of each object of CONFIG_FIELDS; absent: its name and a dot. */
+const PREFIXES: Readonly<Record<string, string>> = {
+  "": "",
+  firmwareBoot: "boot.",
+  disks: "disks[].",
+  backing: "disks[].backing[].",
+  diskLimits: "disks[].limits.",
+  networks: "networks[].",
+};
+
 test("the document's table has every field of the validator and no other", () => {
   const known = Object.entries(CONFIG_FIELDS).flatMap(([object, names]) => {
-    const prefix = { "": "", firmwareBoot: "boot.", disks: "disks[].", networks: "networks[]." }[object];
-    return names.map((name) => `${prefix ?? `${object}.`}${name}`);
+    const prefix = PREFIXES[object] ?? `${object}.`;
+    return names.map((name) => `${prefix}${name}`);
   });
   assert.deepEqual(rows.map(([field]) => field).sort(), [...new Set(known)].sort());
 });

@@ -3,7 +3,23 @@ import { GiB, MiB } from "../base/addresses.ts";
 import { CPU_MODELS, type CpuModel, topologyProblem } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
-import type { CpuConfig, DirectBoot, DiskConfig, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import type { CpuConfig, DirectBoot, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import { DISK_FIELDS, parseDisk } from "./config-disk.ts";
+import {
+  ascii,
+  bad,
+  boolean,
+  integer,
+  type Json,
+  list,
+  object,
+  optional,
+  orElse,
+  PATH_MAX,
+  present,
+  socketPath,
+  string,
+} from "./config-values.ts";
 import { canDisable } from "./cpu/features.ts";
 import { MAX_CPUS } from "./platform.ts";
 
@@ -15,10 +31,6 @@ const MEMORY_MIN = 16 * MiB;
 const MEMORY_MAX = 1000 * GiB;
 const NAME_MAX = 64;
 const NAME_DEFAULT = "vm";
-/** PATH_MAX less the zero at the end. */
-const PATH_MAX = 4095;
-/** sun_path of a Unix socket less the zero at the end. */
-const SOCKET_PATH_MAX = 107;
 /** Longest command line of any kernel for x86 (COMMAND_LINE_SIZE) less the zero; the kernel at hand may allow less. */
 const COMMAND_LINE_MAX = 2047;
 /** A PCI bus has 32 slots; these and the machine's other devices fit one. */
@@ -26,8 +38,6 @@ const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
 /** More than there are names. */
 const CPU_DISABLE_MAX = 128;
-/** VIRTIO_BLK_ID_BYTES */
-const SERIAL_MAX = 20;
 /** IFNAMSIZ less the zero at the end. */
 const INTERFACE_NAME_MAX = 15;
 
@@ -52,14 +62,12 @@ export const CONFIG_FIELDS = {
   boot: ["kernel", "initrd", "commandLine"],
   /** `boot` when it has a field `firmware`. */
   firmwareBoot: ["firmware", "nvram", "order", "kernel", "initrd", "commandLine"],
-  disks: ["path", "readOnly", "serial"],
+  ...DISK_FIELDS,
   networks: ["tap", "mac", "vhost"],
   serial: ["kind", "path"],
   virtioConsole: ["path"],
   graphics: ["kind", "path"],
 } as const satisfies Record<string, readonly string[]>;
-
-type Json = Readonly<Record<string, unknown>>;
 
 /** Throws ThimbleError("bad_config") whose message begins with the field's name. */
 export function parseConfig(text: string): VmmConfig {
@@ -181,18 +189,6 @@ function parseFirmware(value: unknown, disks: number, networks: number): Firmwar
   };
 }
 
-function parseDisk(value: unknown, field: string): DiskConfig {
-  const disk = object(value, field, CONFIG_FIELDS.disks);
-  return {
-    path: string(disk.path, `${field}.path`, 1, PATH_MAX),
-    readOnly: boolean(orElse(disk.readOnly, false), `${field}.readOnly`),
-    ...present(
-      "serial",
-      optional(disk.serial, (v) => ascii(v, `${field}.serial`, SERIAL_MAX)),
-    ),
-  };
-}
-
 function parseNetwork(value: unknown, field: string): NetworkConfig {
   const network = object(value, field, CONFIG_FIELDS.networks);
   const tap = ascii(network.tap, `${field}.tap`, INTERFACE_NAME_MAX);
@@ -223,69 +219,4 @@ function parseGraphics(value: unknown): NonNullable<VmmConfig["graphics"]> {
   const { kind, path } = object(value, "graphics", CONFIG_FIELDS.graphics);
   if (kind !== "vnc") bad("graphics.kind", 'must be "vnc"');
   return { kind, path: socketPath(path, "graphics.path") };
-}
-
-function bad(field: string, problem: string): never {
-  throw new ThimbleError("bad_config", `${field === "" ? "the configuration" : field} ${problem}`);
-}
-
-function object(value: unknown, field: string, names: readonly string[]): Json {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) bad(field, "must be an object");
-  for (const name of Object.keys(value)) {
-    if (!names.includes(name)) bad(field === "" ? name : `${field}.${name}`, "is not a known field");
-  }
-  return value as Json;
-}
-
-function list<T>(
-  value: unknown,
-  field: string,
-  max: number,
-  parse: (item: unknown, field: string) => T,
-): T[] {
-  if (!Array.isArray(value)) bad(field, "must be an array");
-  if (value.length > max) bad(field, `must have at most ${max} elements`);
-  return value.map((item, i) => parse(item, `${field}[${i}]`));
-}
-
-function integer(value: unknown, field: string, min: number, max: number): number {
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < min || value > max) {
-    bad(field, `must be a whole number from ${min} to ${max}`);
-  }
-  return value;
-}
-
-function boolean(value: unknown, field: string): boolean {
-  if (typeof value !== "boolean") bad(field, "must be true or false");
-  return value;
-}
-
-function string(value: unknown, field: string, min: number, max: number): string {
-  if (typeof value !== "string" || value.length < min || value.length > max || value.includes("\0")) {
-    bad(field, `must be a string of ${min} to ${max} characters without a zero character`);
-  }
-  return value;
-}
-
-function ascii(value: unknown, field: string, max: number): string {
-  const text = string(value, field, 1, max);
-  if (!/^[ -~]*$/.test(text)) bad(field, "must be printable ASCII");
-  return text;
-}
-
-function socketPath(value: unknown, field: string): string {
-  return string(value, field, 1, SOCKET_PATH_MAX);
-}
-
-function orElse(value: unknown, absent: unknown): unknown {
-  return value === undefined ? absent : value;
-}
-
-function optional<T>(value: unknown, parse: (value: unknown) => T): T | undefined {
-  return value === undefined ? undefined : parse(value);
-}
-
-/** A property that is there only when it has a value. */
-function present<K extends string, V>(name: K, value: V | undefined): { [P in K]?: V } {
-  return value === undefined ? {} : ({ [name]: value } as { [P in K]: V });
 }

@@ -58,12 +58,43 @@ export interface FirmwareBoot {
   readonly commandLine?: string;
 }
 
+export type DiskFormat = "raw" | "qcow2";
+
+/** A file that an image is based on. */
+export interface BackingFile {
+  readonly path: string;
+  readonly format: DiskFormat;
+}
+
 export interface DiskConfig {
-  /** A raw image file. */
+  /** The image file, or a block device. */
   readonly path: string;
   readonly readOnly: boolean;
   /** What the guest reads as the disk's serial number, at most 20 bytes. */
   readonly serial?: string;
+  /** Never guessed: a guest that writes a header of another format into a raw image must not gain by it. Default "raw". */
+  readonly format?: DiskFormat;
+  /**
+   * What a qcow2 image is based on, the nearest first; only read. What images themselves say of it is compared for
+   * whether there is one, and otherwise not followed.
+   */
+  readonly backing?: readonly BackingFile[];
+  /** "direct" goes past the host's page cache (O_DIRECT). Default "cached". */
+  readonly cache?: "cached" | "direct";
+  /**
+   * What an error of the file does: "report" gives it to the guest, "pause" pauses the machine until it can go on. A full
+   * file system always pauses. Default "report".
+   */
+  readonly onError?: "report" | "pause";
+  /** Request queues. Default: one for each CPU, at most 4. */
+  readonly queues?: number;
+  readonly limits?: DiskLimits;
+}
+
+/** The most that a disk may do; what is absent is not limited. */
+export interface DiskLimits {
+  readonly bytesPerSecond?: number;
+  readonly operationsPerSecond?: number;
 }
 
 export interface NetworkConfig {
