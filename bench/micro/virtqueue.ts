@@ -40,6 +40,7 @@ const nullBackend: BlockBackend = {
   flush: (done) => done(0),
   discard: (_offset, _length, done) => done(0),
   writeZeroes: (_offset, _length, _mayUnmap, done) => done(0),
+  submit: () => {},
   close: () => {},
 };
 

@@ -20,6 +20,8 @@ export interface ControlTarget {
   powerButton(): void;
   reset(): void;
   stop(): void;
+  pause(): void;
+  resume(): void;
   /** See ControlCall. Throws ThimbleError. */
   sendKeys(chords: readonly Chord[]): void;
 }
@@ -93,6 +95,8 @@ const OPERATIONS: readonly string[] = [
   "powerButton",
   "reset",
   "stop",
+  "pause",
+  "resume",
   "sendKeys",
 ] satisfies ControlRequest["op"][];
 

@@ -7,6 +7,7 @@
  */
 import { cpuTopology } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
+import { ThreadGate } from "../sys/eventfd.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
@@ -64,9 +65,14 @@ export interface MachineHost {
   readonly console: CharBackend | null;
   /** Takes the debug console's characters; null when the machine has none. */
   readonly debugConsole: ((byte: number) => void) | null;
+  /** Called when the machine is paused, or goes on (null). */
+  readonly onPause?: (reason: string | null) => void;
   /** Called once, on the main thread, when no vCPU is in the guest any more. */
   readonly onEnd: (end: MachineEnd) => void;
 }
+
+/** Who has paused a machine: it goes on when none of them wants it paused any more. */
+export type PauseCause = "request" | "disk";
 
 /** Names the memory in /proc/PID/smaps, where the host agent tells it from the VMM's own. */
 const GUEST_RAM_NAME = "guest-ram";
@@ -78,6 +84,8 @@ const COMPLAINTS_MAX = 50;
 export class Machine implements MachineControl {
   /** See MachineControl. */
   ending = false;
+  /** See MachineControl. */
+  halted = false;
   readonly memory: GuestMemory;
   /** Null when the machine has no graphics. */
   readonly display: BochsDisplay | null;
@@ -93,6 +101,9 @@ export class Machine implements MachineControl {
   readonly #virtio: VirtioDevices;
   readonly #threads: VcpuThreads;
   readonly #firmware: AttachedFirmware | null = null;
+  readonly #gate = new ThreadGate();
+  /** What the machine is paused for, with a sentence for people. */
+  readonly #pauses = new Map<PauseCause, string>();
 
   /**
    * Builds the machine and loads its kernel; nothing runs yet. Throws ThimbleError: "bad_config" naming the field when
@@ -154,6 +165,9 @@ export class Machine implements MachineControl {
       doorbells: new KvmDoorbellController(this.#vm, host.loop),
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
+      cpus: config.cpus,
+      clock: host.clock,
+      pause: (reason) => (reason === null ? this.resume("disk") : this.pause("disk", reason)),
     });
     const { input } = this.#virtio;
     this.input = input && new InputRouter({ ...input, ps2 });
@@ -206,6 +220,38 @@ export class Machine implements MachineControl {
     return this.#threads.exits();
   }
 
+  /** Why the machine is paused; null while it runs. */
+  get pauseReason(): string | null {
+    const [reason] = this.#pauses.values();
+    return reason ?? null;
+  }
+
+  /** Keeps the guest from running until `resume` for the same cause. */
+  pause(cause: PauseCause, reason: string): void {
+    const before = this.pauseReason;
+    this.#pauses.set(cause, reason);
+    this.halted = true;
+    if (before === null) this.#threads.interrupt();
+    if (before !== this.pauseReason) this.#host.onPause?.(this.pauseReason);
+  }
+
+  /** On request, disks that wait try again at once. */
+  resume(cause: PauseCause): void {
+    if (cause === "request") this.#virtio.retryDisks();
+    if (!this.#pauses.delete(cause)) return;
+    if (this.#pauses.size === 0 && !this.ending) {
+      this.halted = false;
+      this.#threads.resume();
+      this.#gate.open();
+    }
+    this.#host.onPause?.(this.pauseReason);
+  }
+
+  /** See MachineControl. */
+  park(): void {
+    while (this.#pauses.size > 0 && !this.ending) this.#gate.wait();
+  }
+
   pressPowerButton(): void {
     this.#power.pressPowerButton();
   }
@@ -240,7 +286,8 @@ export class Machine implements MachineControl {
   /** May be called on any thread. */
   #end(end: MachineEnd): void {
     if (this.ending) return;
-    this.ending = true;
+    this.ending = this.halted = true;
+    this.#gate.open();
     const { loop, log, onEnd } = this.#host;
     loop.post(() => {
       let told = false;

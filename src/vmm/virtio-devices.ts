@@ -1,15 +1,17 @@
 /** The machine's PCI devices: which virtio devices a configuration asks for, in which slots, on which backends. */
 import { messageOf } from "../base/errors.ts";
+import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { fillRandomNow } from "../sys/random.ts";
-import { RawDisk } from "./backends/raw-disk.ts";
+import { openDisk } from "./backends/open-disk.ts";
 import { Tap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
 import type { VmmConfig } from "./config.ts";
-import type { CharBackend, DoorbellController, MsiController } from "./contract.ts";
+import type { CharBackend, Clock, DoorbellController, MsiController } from "./contract.ts";
+import { DiskFaults } from "./disk-faults.ts";
 import type { InterruptLines } from "./kvm/interrupts.ts";
 import type { GuestMemory } from "./memory/guest-memory.ts";
 import { pciInterrupt } from "./platform.ts";
@@ -24,6 +26,11 @@ import { VirtioRng } from "./virtio/rng/device.ts";
 
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
+
+/** Queues of a disk that nobody gave a number: more do not make it faster. */
+const DISK_QUEUES_MAX = 4;
+/** What one machine's disks have in the kernel at once. */
+const RING_REQUESTS = 256;
 
 /** The PCI slot of a device that a boot order names: "disk0", "network1". */
 export function slotOf(device: string): number {
@@ -43,11 +50,17 @@ export interface VirtioParts {
   readonly complaints: (message: string) => void;
   /** For the virtio-console; null when there is none. */
   readonly console: CharBackend | null;
+  readonly cpus: number;
+  readonly clock: Clock;
+  /** Pauses the machine for a reason; null: lets it go on. */
+  readonly pause: (reason: string | null) => void;
 }
 
 export interface VirtioDevices {
   /** Keyboard and pointer; null when the machine has no graphics. */
   readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
+  /** Disks that wait because of errors try again. */
+  retryDisks(): void;
   /** Flushes and closes the backends. */
   close(): void;
 }
@@ -76,22 +89,38 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     });
     attach(Slot.network + i, device, parts);
   });
-  config.disks.forEach(({ path, readOnly, serial }, i) => {
-    const backend = forField(`disks[${i}].path`, () => new RawDisk(path, readOnly, memory));
+  const faults = new DiskFaults(parts.clock, parts.pause);
+  const ring = once(() => IoRing.tryOpen(parts.loop, RING_REQUESTS));
+  config.disks.forEach((disk, i) => {
+    const backend = forField(`disks[${i}].path`, () => openDisk(disk, memory, ring));
     backends.push(backend);
+    const { serial } = disk;
     const device = new VirtioBlk({
       name: `virtio-blk ${i}`,
       memory,
       backend,
+      queues: disk.queues ?? Math.min(parts.cpus, DISK_QUEUES_MAX),
+      onError: faults.policy(`disk${i}`, disk),
       ...(serial === undefined ? {} : { serial }),
     });
+    faults.add(device);
     attach(Slot.disk + i, device, parts);
   });
   return {
     input: config.graphics === undefined ? null : attachInput(parts),
+    retryDisks: () => faults.retry(),
     close: () => {
       for (const backend of backends) backend.close();
     },
+  };
+}
+
+/** Makes a thing when it is first asked for. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly thing: T } | null = null;
+  return () => {
+    made ??= { thing: make() };
+    return made.thing;
   };
 }
 

@@ -3,9 +3,8 @@
  * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
-import type { DirectBoot, VmmConfig } from "../../vmm/config.ts";
 import type { Chord } from "../../vmm/control.ts";
-import type { EventLog } from "../events/events.ts";
+import type { EventKind, EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
 import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
@@ -18,15 +17,14 @@ import { RunDirectory } from "./run-directory.ts";
 import { imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
 import { cpuTimeMs, parseSmaps, sharedResidentBytes } from "./statistics.ts";
 import type { VmStore } from "./store.ts";
-import { VmmProcess, type VmOutcome } from "./vmm-process.ts";
+import { vmmConfig } from "./vmm-config.ts";
+import { type VmmListener, VmmProcess, type VmOutcome } from "./vmm-process.ts";
 
 /** From the VMM's start to the guest's first instruction: reading a kernel and an initrd of any size. */
 const START_TIMEOUT_MS = 60_000;
 const RESET_TIMEOUT_MS = 30_000;
 /** How long a VMM that was told to stop may take before it is killed. */
 const STOP_TIMEOUT_MS = 3000;
-/** So that a guest without instructions shows itself on its serial port. */
-const DEFAULT_COMMAND_LINE = "console=ttyS0";
 
 /** What all VMs share. */
 export interface VmEnvironment {
@@ -49,6 +47,8 @@ export interface VmEnvironment {
 export type VmView = VmSpec & {
   readonly id: string;
   readonly state: ReturnType<typeof apiState>;
+  /** Why it is paused, for people. */
+  readonly pauseReason?: string;
   readonly pid?: number;
   readonly createdAt: string;
   readonly lastEnd?: VmRecord["lastEnd"];
@@ -67,6 +67,7 @@ export class Vm {
   #record: VmRecord;
   #phase: VmPhase = "stopped";
   #process: VmmProcess | null = null;
+  #pauseReason: string | null = null;
   #running = new Signal<void>();
   #reset = new Signal<void>();
   #finished = new Signal<VmOutcome>();
@@ -114,7 +115,8 @@ export class Vm {
     return {
       id,
       ...spec,
-      state: apiState(this.#phase),
+      state: this.#state,
+      ...(this.#pauseReason === null ? {} : { pauseReason: this.#pauseReason }),
       ...(this.#process === null ? {} : { pid: this.#process.pid }),
       createdAt,
       ...(lastEnd === undefined ? {} : { lastEnd }),
@@ -151,8 +153,26 @@ export class Vm {
 
   /** Asks the guest to power off. Throws RequestError (409) unless the VM is running. */
   shutdown(timeoutMs: number): Task {
-    if (!this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
+    if (this.#pauseReason !== null || !this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
     return this.#task("vm.shutdown", () => this.#shutdown(timeoutMs));
+  }
+
+  /** Keeps the guest from running. Throws RequestError (409) unless the VM is running. */
+  pause(): Task {
+    if (this.#phase !== "running") throw this.#wrongState("cannot be paused");
+    return this.#task("vm.pause", async () => {
+      await this.#process?.request({ op: "pause" });
+    });
+  }
+
+  /** Lets a paused guest go on; disks that it waits for are tried again at once. Throws RequestError (409). */
+  resume(): Task {
+    if (this.#phase !== "running") throw this.#wrongState("cannot be resumed");
+    return this.#task("vm.resume", async () => {
+      await this.#process?.request({ op: "resume" });
+      const reason = (await this.#process?.request({ op: "status" }))?.paused ?? null;
+      if (reason !== null) throw new ThimbleError("still_paused", `The VM stays paused: ${reason}.`);
+    });
   }
 
   /** Throws RequestError (409) unless the VM is running. */
@@ -248,9 +268,10 @@ export class Vm {
       // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
       for (const index of this.spec.networks.keys()) {
         taps.push(await environment.network.createTap(this.id, index));
-        this.#directory.create(this.#config(taps));
+        this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       }
-      if (taps.length === 0) this.#directory.create(this.#config(taps));
+      if (taps.length === 0)
+        this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       if (this.#phase !== "starting")
         throw new ThimbleError("cancelled", "The VM was forced off while it was starting.");
       process = this.#spawn();
@@ -294,8 +315,14 @@ export class Vm {
     void process.ended.then((outcome) => this.#finish(outcome));
   }
 
-  #listener(isNew: boolean): { onRunning(): void; onReset(): void } {
+  #listener(isNew: boolean): VmmListener {
     return {
+      onPaused: (reason) => {
+        this.#pauseReason = reason;
+        const { name } = this.spec;
+        if (reason === null) this.#event("vm.resumed", `The VM "${name}" goes on.`);
+        else this.#event("vm.paused", `The VM "${name}" is paused: ${reason}.`);
+      },
       onRunning: () => {
         this.#move("running");
         if (isNew) this.#event("vm.started", `The VM "${this.spec.name}" has started.`);
@@ -331,6 +358,7 @@ export class Vm {
   async #finish(outcome: VmOutcome): Promise<void> {
     const { platform, network, store } = this.environment;
     this.#process = null;
+    this.#pauseReason = null;
     try {
       for (const { tap } of this.#directory.config()?.networks ?? []) await network.removeTap(tap);
       this.#directory.remove();
@@ -347,56 +375,6 @@ export class Vm {
     }
     this.#event(failed ? "vm.failed" : "vm.ended", message, cause);
     this.#finished.resolve(outcome);
-  }
-
-  #config(taps: readonly string[]): VmmConfig {
-    const { images } = this.environment;
-    const { name, cpus, cpu, memoryBytes, disks, networks } = this.spec;
-    return {
-      name,
-      cpus,
-      ...(cpu === undefined ? {} : { cpu }),
-      memoryBytes,
-      boot: this.#bootConfig(),
-      disks: disks.map(({ image, readOnly }, i) => ({
-        path: images.path(image),
-        readOnly: readOnly ?? false,
-        serial: `${this.id}-${i}`,
-      })),
-      networks: taps.map((tap, i) => {
-        const { mac, vhost } = networks[i] as VmSpec["networks"][number];
-        return { tap, mac, ...(vhost === undefined ? {} : { vhost }) };
-      }),
-      serial: { kind: "socket", path: this.#directory.serialSocket },
-      controlSocket: this.#directory.controlSocket,
-      ...(this.spec.graphics === true
-        ? { graphics: { kind: "vnc" as const, path: this.#directory.vncSocket } }
-        : {}),
-    };
-  }
-
-  #bootConfig(): VmmConfig["boot"] {
-    const { images, store } = this.environment;
-    const { boot } = this.spec;
-    if ("firmware" in boot) {
-      return {
-        firmware: images.path(boot.firmware),
-        nvram: store.variablesPath(this.id),
-        ...(boot.bootOrder === undefined ? {} : { order: boot.bootOrder }),
-        ...(boot.kernel === undefined ? {} : this.#kernelConfig(boot.kernel)),
-      };
-    }
-    return this.#kernelConfig(boot.kernel);
-  }
-
-  #kernelConfig(kernel: string): DirectBoot {
-    const { images } = this.environment;
-    const { boot } = this.spec;
-    return {
-      kernel: images.path(kernel),
-      ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),
-      commandLine: boot.commandLine ?? DEFAULT_COMMAND_LINE,
-    };
   }
 
   #prepareSignals(): void {
@@ -416,7 +394,11 @@ export class Vm {
     return this.environment.tasks.start(kind, { kind: "vm", id: this.id }, work);
   }
 
-  #event(kind: "vm.started" | "vm.ended" | "vm.reset" | "vm.failed", message: string, cause?: string): void {
+  get #state(): VmView["state"] {
+    return apiState(this.#phase, this.#pauseReason !== null);
+  }
+
+  #event(kind: EventKind, message: string, cause?: string): void {
     this.environment.events.add(kind, { kind: "vm", id: this.id }, message, cause);
   }
 
@@ -427,7 +409,7 @@ export class Vm {
   }
 
   #wrongState(what: string): RequestError {
-    const state = apiState(this.#phase);
+    const state = this.#state;
     return new RequestError(409, `vm_${state}`, `The VM "${this.spec.name}" is ${state} and ${what} now.`);
   }
 }

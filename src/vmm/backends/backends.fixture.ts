@@ -28,7 +28,12 @@ function image(name: string, sizeBytes: number): { path: string; fd: number } {
   return { path, fd };
 }
 
-/** The result of a request that completes at once, as all of RawDisk's do. */
+/** Without a ring, every request completes at once. */
+function openDisk(path: string, readOnly = false): RawDisk {
+  return new RawDisk(path, memory, { readOnly });
+}
+
+/** The result of a request that completes at once. */
 function resultOf(request: (done: BlockCompletion) => void): number {
   let result: number | null = null;
   request((value) => {
@@ -50,7 +55,7 @@ function segments(...parts: [address: number, length: number][]): SegmentList {
 
 test("what is written from scattered guest memory is read back into other places", () => {
   const { path, fd } = image("scattered", 8 * MiB);
-  const disk = new RawDisk(path, false, memory);
+  const disk = openDisk(path);
   const random = new SeededRandom(1);
   const from: [number, number][] = [
     [0x1000, 512],
@@ -88,7 +93,7 @@ test("what is written from scattered guest memory is read back into other places
 
 test("a request of more segments than one system call takes is done in several", () => {
   const { path, fd } = image("many", 4 * MiB);
-  const disk = new RawDisk(path, false, memory);
+  const disk = openDisk(path);
   const count = 3000;
   const parts = Array.from({ length: count }, (_, i): [number, number] => [0x10_0000 + i * 1024, 512]);
   parts.forEach(([address], i) => {
@@ -109,7 +114,7 @@ test("a request of more segments than one system call takes is done in several",
 
 test("a file that became shorter gives an input/output error", () => {
   const { path, fd } = image("shorter", MiB);
-  const disk = new RawDisk(path, false, memory);
+  const disk = openDisk(path);
   ftruncate(fd, 4096);
   equal(
     resultOf((done) => disk.read(0, segments([0, 8192]), done)),
@@ -121,7 +126,7 @@ test("a file that became shorter gives an input/output error", () => {
 
 test("discarded and zeroed ranges read as zeroes, and holes take no space", () => {
   const { path, fd } = image("holes", 8 * MiB);
-  const disk = new RawDisk(path, false, memory);
+  const disk = openDisk(path);
   memory.write(0, new Uint8Array(4 * MiB).fill(0xaa));
   equal(
     resultOf((done) => disk.write(0, segments([0, 4 * MiB]), done)),
@@ -159,21 +164,21 @@ test("discarded and zeroed ranges read as zeroes, and holes take no space", () =
 
 test("a disk is written by one VM or read by many", () => {
   const { path, fd } = image("locked", MiB);
-  const writer = new RawDisk(path, false, memory);
-  throwsName("ThimbleError", () => new RawDisk(path, false, memory));
-  throwsName("ThimbleError", () => new RawDisk(path, true, memory));
+  const writer = openDisk(path);
+  throwsName("ThimbleError", () => openDisk(path));
+  throwsName("ThimbleError", () => openDisk(path, true));
   writer.close();
-  const readers = [new RawDisk(path, true, memory), new RawDisk(path, true, memory)];
-  throwsName("ThimbleError", () => new RawDisk(path, false, memory));
+  const readers = [openDisk(path, true), openDisk(path, true)];
+  throwsName("ThimbleError", () => openDisk(path));
   for (const reader of readers) reader.close();
   close(fd);
 });
 
 test("what is no disk image is refused", () => {
   const { path, fd } = image("tiny", 511);
-  throwsName("ThimbleError", () => new RawDisk(path, false, memory));
-  throwsName("ThimbleError", () => new RawDisk("/dev/null", false, memory));
-  throwsName("SystemError", () => new RawDisk(`${directory}/none`, false, memory));
+  throwsName("ThimbleError", () => openDisk(path));
+  throwsName("ThimbleError", () => openDisk("/dev/null"));
+  throwsName("SystemError", () => openDisk(`${directory}/none`));
   close(fd);
 });
 

@@ -5,6 +5,7 @@ import { walk } from "../segments.ts";
 
 export class RamDisk implements BlockBackend {
   readOnly = false;
+  blockSizeBytes = 512;
   /** When true, requests are carried out and completed only by `complete`. */
   holding = false;
   /** Calls in order, e.g. "write 512+1024". */
@@ -48,6 +49,8 @@ export class RamDisk implements BlockBackend {
       this.data.fill(0, offset, offset + length);
     });
   }
+
+  submit(): void {}
 
   close(): void {}
 
