@@ -4,6 +4,7 @@ import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { fillRandomNow } from "../sys/random.ts";
+import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
 import { Tap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
@@ -92,9 +93,9 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const faults = new DiskFaults(parts.clock, parts.pause);
   const ring = once(() => IoRing.tryOpen(parts.loop, RING_REQUESTS));
   config.disks.forEach((disk, i) => {
-    const backend = forField(`disks[${i}].path`, () =>
-      openDisk(disk, { memory, ring, log: parts.complaints }),
-    );
+    const host = { memory, ring, log: parts.complaints };
+    const inner = forField(`disks[${i}].path`, () => openDisk(disk, host));
+    const backend = disk.limits === undefined ? inner : new LimitedDisk(inner, disk.limits, parts.clock);
     backends.push(backend);
     const { serial } = disk;
     const device = new VirtioBlk({
