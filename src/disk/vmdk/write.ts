@@ -1,5 +1,6 @@
 /** Makes VMDK images in one go: streamOptimized (compressed, for transport) and monolithicSparse. */
 import { Deflater, deflatedMax, ZLIB_HEADER } from "../../base/deflate.ts";
+import { isZero } from "../copy.ts";
 import type { DiskImage, ImageFile } from "../image-file.ts";
 import {
   COMPRESSION_DEFLATE,
@@ -75,7 +76,7 @@ class Writer {
       const size = Math.min(GRAIN_BYTES, this.source.sizeBytes - at);
       this.source.readAt(at, grain.subarray(0, size));
       grain.fill(0, size);
-      if (!isZero(grain)) this.#place(index, grain);
+      if (!isZero(grain, 0, GRAIN_BYTES)) this.#place(index, grain);
       this.onProgress(at + size);
     }
     if (this.#isStream) this.#endStream();
@@ -206,15 +207,6 @@ class Writer {
     ];
     return `${lines.join("\n")}\n`;
   }
-}
-
-function isZero(bytes: Uint8Array): boolean {
-  const words = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / 8);
-  for (let i = 0; i < words.length; i++) {
-    // Minus zero is a zero to JavaScript, but not all bytes of it are.
-    if (words[i] !== 0 || Object.is(words[i], -0)) return false;
-  }
-  return true;
 }
 
 function littleEndian(words: Uint32Array): Uint8Array {
