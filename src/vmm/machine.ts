@@ -9,7 +9,7 @@ import { cpuTopology } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
-import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
+import { mapGuestRam } from "../sys/memory.ts";
 import { buildAcpiTables, directBootConfig } from "./acpi/tables.ts";
 import { loadKernel } from "./boot/load.ts";
 import { forField, openBootFile } from "./boot-files.ts";
@@ -44,6 +44,7 @@ import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
 import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
 import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
 import { FirmwareLayout, firmwareWindow64, Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
+import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
@@ -79,12 +80,12 @@ export class Machine implements MachineControl {
   /** See MachineControl. */
   ending = false;
   readonly memory: GuestMemory;
+  readonly balloon: VirtioBalloon;
   /** Null when the machine has no graphics. */
   readonly display: BochsDisplay | null;
   /** Takes what viewers type and point at; null when the machine has no graphics. */
   readonly input: InputRouter | null;
   readonly #host: MachineHost;
-  readonly #ram: GuestRam;
   readonly #vm: KvmVm;
   readonly #pio = new PioBus();
   readonly #mmio = new MmioBus();
@@ -108,8 +109,8 @@ export class Machine implements MachineControl {
     const cpuid = modelCpuid(system.supportedCpuid(), config.cpu);
     const firmware = "firmware" in config.boot ? config.boot : null;
     const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
-    this.#ram = mapGuestRam(GUEST_RAM_NAME, ram);
-    this.memory = new GuestMemory(this.#ram.regions, this.#ram.map);
+    const { regions, map } = mapGuestRam(GUEST_RAM_NAME, ram, config.memory);
+    this.memory = new GuestMemory(regions, map);
     this.#vm = system.createVm();
     this.#vm.createInterruptControllers();
     this.#vm.useHostTscRate();
@@ -148,6 +149,7 @@ export class Machine implements MachineControl {
       pci,
       memory: this.memory,
       loop: host.loop,
+      clock: host.clock,
       log: host.log,
       lines,
       msi: new KvmMsiController(this.#vm),
@@ -156,6 +158,7 @@ export class Machine implements MachineControl {
       console: host.console,
     });
     const { input } = this.#virtio;
+    this.balloon = this.#virtio.balloon;
     this.input = input && new InputRouter({ ...input, ps2 });
 
     this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);

@@ -143,6 +143,7 @@ class Vmm {
         pid: getpid(),
         resets: this.#args.resets,
         exits: machine.exits(),
+        balloon: machine.balloon.status,
       }),
       powerButton: () => machine.pressPowerButton(),
       reset: () => machine.reset("on request"),
@@ -151,6 +152,7 @@ class Vmm {
         if (typist === null) throw new ThimbleError("no_graphics", "The machine has no display.");
         typist.type(chords);
       },
+      balloon: (targetBytes) => machine.balloon.setTarget(targetBytes),
     });
   }
 

@@ -2,6 +2,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
+import { giveBack } from "../sys/memory.ts";
 import { fillRandomNow } from "../sys/random.ts";
 import { RawDisk } from "./backends/raw-disk.ts";
 import { Tap } from "./backends/tap.ts";
@@ -9,10 +10,11 @@ import { VhostNet } from "./backends/vhost-net.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
 import type { VmmConfig } from "./config.ts";
-import type { CharBackend, DoorbellController, MsiController } from "./contract.ts";
+import type { CharBackend, Clock, DoorbellController, MsiController } from "./contract.ts";
 import type { InterruptLines } from "./kvm/interrupts.ts";
 import type { GuestMemory } from "./memory/guest-memory.ts";
 import { pciInterrupt } from "./platform.ts";
+import { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
@@ -25,6 +27,10 @@ import { VirtioRng } from "./virtio/rng/device.ts";
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
+/** Function of the first slot that has the balloon. */
+const BALLOON_FUNCTION = 1;
+const STATISTICS_SECONDS = 10;
+
 /** The PCI slot of a device that a boot order names: "disk0", "network1". */
 export function slotOf(device: string): number {
   const kind = device.startsWith("disk") ? "disk" : "network";
@@ -35,6 +41,7 @@ export interface VirtioParts {
   readonly pci: PciBus;
   readonly memory: GuestMemory;
   readonly loop: EventLoop;
+  readonly clock: Clock;
   readonly log: Logger;
   readonly lines: InterruptLines;
   readonly msi: MsiController;
@@ -46,6 +53,7 @@ export interface VirtioParts {
 }
 
 export interface VirtioDevices {
+  readonly balloon: VirtioBalloon;
   /** Keyboard and pointer; null when the machine has no graphics. */
   readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
   /** Flushes and closes the backends. */
@@ -57,6 +65,7 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const { memory } = parts;
   const backends: { close(): void }[] = [];
   attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
+  const balloon = attachBalloon(config, parts);
   if (parts.console !== null) {
     attach(
       Slot.console,
@@ -88,11 +97,33 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     attach(Slot.disk + i, device, parts);
   });
   return {
+    balloon,
     input: config.graphics === undefined ? null : attachInput(parts),
     close: () => {
       for (const backend of backends) backend.close();
     },
   };
+}
+
+function attachBalloon({ memory: config = {} }: VmmConfig, parts: VirtioParts): VirtioBalloon {
+  const { memory, clock, complaints } = parts;
+  const balloon = new VirtioBalloon({
+    name: "virtio-balloon",
+    memory,
+    clock,
+    release: (address, length) => {
+      try {
+        giveBack(memory.hostAddress(address), length);
+      } catch (error) {
+        complaints(`the guest's memory cannot be given back: ${messageOf(error)}`);
+      }
+    },
+    targetBytes: config.balloonTargetBytes ?? 0,
+    reporting: config.freePageReporting ?? true,
+    statisticsMs: (config.statisticsSeconds ?? STATISTICS_SECONDS) * 1000,
+  });
+  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
+  return balloon;
 }
 
 function attachInput(parts: VirtioParts): NonNullable<VirtioDevices["input"]> {

@@ -101,6 +101,20 @@ const cpu = v.strictObject(
   SPEC_RULE,
 );
 
+const STATISTICS_SECONDS_MAX = 3600;
+const balloonTarget = () => whole(0, MEMORY_MAX);
+
+const memory = v.strictObject(
+  {
+    hugePages: flag(),
+    mergeable: flag(),
+    freePageReporting: flag(),
+    balloonTargetBytes: v.optional(balloonTarget()),
+    statisticsSeconds: v.optional(whole(0, STATISTICS_SECONDS_MAX)),
+  },
+  SPEC_RULE,
+);
+
 export const vmRequest = v.strictObject(
   {
     name: v.pipe(v.string(VM_NAME_RULE), v.regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$/, VM_NAME_RULE)),
@@ -110,6 +124,7 @@ export const vmRequest = v.strictObject(
       whole(MEMORY_MIN, MEMORY_MAX),
       v.multipleOf(MEMORY_STEP, "must be a multiple of 2 MiB (2097152)"),
     ),
+    memory: v.optional(memory),
     boot: v.lazy((input) => (hasFirmware(input) ? firmwareBoot : directBoot)),
     disks: v.optional(
       v.pipe(
@@ -136,6 +151,11 @@ export const vmRequest = v.strictObject(
       ),
     ),
   },
+  SPEC_RULE,
+);
+
+export const vmChange = v.strictObject(
+  { memory: v.strictObject({ balloonTargetBytes: balloonTarget() }, SPEC_RULE) },
   SPEC_RULE,
 );
 
