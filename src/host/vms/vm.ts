@@ -4,8 +4,7 @@
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
 import type { VmmConfig } from "../../vmm/config.ts";
-import type { Chord, ControlCall } from "../../vmm/control.ts";
-import type { BalloonStatus } from "../../vmm/virtio/balloon/status.ts";
+import type { Chord, ControlCall, VmmStatus } from "../../vmm/control.ts";
 import type { EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
 import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
@@ -60,7 +59,7 @@ export interface VmStatistics extends ProcessMemory {
   readonly cpuMs: number;
   readonly exits: number;
   readonly resets: number;
-  readonly balloon?: BalloonStatus;
+  readonly balloon?: VmmStatus["balloon"];
 }
 
 export class Vm {

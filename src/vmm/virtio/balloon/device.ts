@@ -157,7 +157,8 @@ export class VirtioBalloon implements VirtioDevice {
       actual,
       poison: poison_val,
       held: this.#held,
-      pollInMs: this.#cancelPoll === null ? 0 : this.#pollAtMs - nowMs,
+      polls: this.#cancelPoll !== null,
+      pollInMs: this.#cancelPoll === null ? 0 : Math.max(0, this.#pollAtMs - nowMs),
       statistics: this.#statistics.save(nowMs),
     };
   }
@@ -170,12 +171,15 @@ export class VirtioBalloon implements VirtioDevice {
       poison_val: from.u32("poison"),
     };
     const held = from.integer("held", NO_BUFFER, 0xffff);
+    const polls = from.flag("polls");
     const pollInMs = from.finite("pollInMs");
     const statistics = from.nested("statistics");
     this.#statistics.restore(statistics, this.#options.clock.monotonicMs());
     BalloonConfig.patch(this.#config, 0, config);
     this.#held = held;
-    if (this.#cancelPoll !== null) this.#pollIn(pollInMs);
+    // Of a driver that broke a rule nothing was activated, but it goes on to be polled, in vain.
+    if (polls) this.#pollIn(pollInMs);
+    else this.#stopPolling();
   }
 
   /** Serves the chain just popped. Returns how much work it was, at least 1. */
