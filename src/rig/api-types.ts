@@ -48,16 +48,24 @@ export interface VmSpec {
         readonly initrd?: string;
         readonly commandLine?: string;
       };
-  readonly disks?: readonly { readonly image: string; readonly readOnly?: boolean }[];
+  readonly disks?: readonly {
+    readonly image: string;
+    readonly readOnly?: boolean;
+    readonly cache?: "cached" | "direct";
+    readonly onError?: "report" | "pause";
+    readonly queues?: number;
+    readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
+  }[];
   readonly graphics?: boolean;
   readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
 }
 
-export type VmState = "stopped" | "starting" | "running" | "stopping";
+export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping";
 
 export interface Vm extends VmSpec {
   readonly id: string;
   readonly state: VmState;
+  readonly pauseReason?: string;
   readonly pid?: number;
   readonly createdAt: string;
   readonly lastEnd?: { readonly cause: string; readonly message: string; readonly at: string };
@@ -108,4 +116,4 @@ export interface HostEvent {
   readonly cause?: string;
 }
 
-export type VmAction = "start" | "shutdown" | "reset" | "force-off";
+export type VmAction = "start" | "shutdown" | "pause" | "resume" | "reset" | "force-off";

@@ -13,6 +13,27 @@ export function createEventFd(): number {
   return check(bridge.syscall(SYS.eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd2");
 }
 
+const EFD_SEMAPHORE = 1;
+
+/** Where threads wait, with the runtime lock given back, until another thread lets all of them go on. */
+export class ThreadGate {
+  readonly #fd = check(bridge.syscall(SYS.eventfd2, 0, EFD_CLOEXEC | EFD_SEMAPHORE), "eventfd2");
+  readonly #token = new Uint32Array(2);
+  #waiting = 0;
+
+  /** Returns after `open`, and now and then before (a signal): the caller looks why it waits, and comes back. */
+  wait(): void {
+    this.#waiting++;
+    if (bridge.syscallBlocking(SYS.read, this.#fd, this.#token, 8) < 0 && this.#waiting > 0) this.#waiting--;
+  }
+
+  open(): void {
+    if (this.#waiting === 0) return;
+    bridge.syscall(SYS.write, this.#fd, Uint32Array.of(this.#waiting, 0), 8);
+    this.#waiting = 0;
+  }
+}
+
 /** Adds one to the counter. An overflowing counter is not an error: the reader is woken in any case. */
 export function signalEventFd(fd: number): void {
   counter[0] = 1;

@@ -197,10 +197,14 @@ const Statx = struct("statx", "include/uapi/linux/stat.h", {
   deviceMinor: u32,
   filesystemMajor: u32,
   filesystemMinor: u32,
-  rest: bytes(112),
+  mountId: u64,
+  directMemoryAlignment: u32,
+  directOffsetAlignment: u32,
+  rest: bytes(96),
 });
 const STATX_BASIC_STATS = 0x7ff;
 const STATX_BTIME = 0x800;
+const STATX_DIOALIGN = 0x2000;
 
 function milliseconds(time: { seconds: number; nanoseconds: number }): number {
   return time.seconds * 1000 + Math.floor(time.nanoseconds / 1e6);
@@ -245,6 +249,17 @@ export function lstat(path: string): Stat {
 /** The state of an open file; `object` names it in errors. */
 export function statFd(fd: number, object = `fd ${fd}`): Stat {
   return orThrow(statx(fd, "", AT_EMPTY_PATH), "stat", object);
+}
+
+/**
+ * What O_DIRECT asks of buffers' addresses and of offsets and lengths, in bytes. Where the kernel does not say, it is
+ * the file system's own affair and sectors will do.
+ */
+export function directAlignment(fd: number): { readonly memory: number; readonly offset: number } {
+  const out = new Uint8Array(Statx.size);
+  check(bridge.syscall(SYS.statx, fd, cString(""), AT_EMPTY_PATH, STATX_DIOALIGN, out), "statx", `fd ${fd}`);
+  const { directMemoryAlignment: memory, directOffsetAlignment: offset } = Statx.decode(out);
+  return memory === 0 || offset === 0 ? { memory: 512, offset: 512 } : { memory, offset };
 }
 
 /** Like `stat`, with null when nothing is there. */

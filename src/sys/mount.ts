@@ -54,10 +54,12 @@ export interface FilesystemUsage {
   readonly availableBytes: number;
 }
 
-/** Size and free space of the filesystem that holds `path`. */
-export function statfs(path: string): FilesystemUsage {
+/** Size and free space of the filesystem that holds `path`, or an open file. */
+export function statfs(path: string | number): FilesystemUsage {
   const out = new Uint8Array(Statfs.size);
-  check(bridge.syscall(SYS.statfs, cString(path), out), "statfs", path);
+  const isPath = typeof path === "string";
+  const result = bridge.syscall(isPath ? SYS.statfs : SYS.fstatfs, isPath ? cString(path) : path, out);
+  check(result, "statfs", isPath ? path : `fd ${path}`);
   const s = Statfs.decode(out);
   return {
     type: s.type,

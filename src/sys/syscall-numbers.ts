@@ -65,6 +65,7 @@ export const SYS = {
   capset: 126,
   mknod: 133,
   statfs: 137,
+  fstatfs: 138,
   pivot_root: 155,
   prctl: 157,
   setrlimit: 160,

@@ -97,6 +97,8 @@ export type BlockCompletion = (result: number) => void;
 export interface BlockBackend {
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+  /** What offsets and lengths of requests are multiples of: 512, or more. Absent: 512. */
+  readonly blockSizeBytes?: number;
   /** Reads into the segments `address[i], length[i]` for i < count. */
   read(offset: number, segments: SegmentList, done: BlockCompletion): void;
   write(offset: number, segments: SegmentList, done: BlockCompletion): void;
@@ -105,6 +107,9 @@ export interface BlockBackend {
   discard(offset: number, length: number, done: BlockCompletion): void;
   /** `mayUnmap`: the range may become a hole. Reads give zeroes afterwards in any case. */
   writeZeroes(offset: number, length: number, mayUnmap: boolean, done: BlockCompletion): void;
+  /** No more requests come for now: a backend may have collected them until here. */
+  submit(): void;
+  /** Flushes and gives the files back, what is in flight first. */
   close(): void;
 }
 

@@ -20,6 +20,8 @@ export interface ControlTarget {
   powerButton(): void;
   reset(): void;
   stop(): void;
+  pause(): void;
+  resume(): void;
   /** See ControlCall. Throws ThimbleError. */
   sendKeys(chords: readonly Chord[]): void;
   balloon(targetBytes: number): void;
@@ -95,6 +97,8 @@ const OPERATIONS: readonly string[] = [
   "powerButton",
   "reset",
   "stop",
+  "pause",
+  "resume",
   "sendKeys",
   "balloon",
 ] satisfies ControlRequest["op"][];

@@ -16,6 +16,10 @@ export type ControlCall =
   | { readonly op: "reset" }
   /** Ends the VMM at once, without asking the guest. */
   | { readonly op: "stop" }
+  /** Keeps the guest from running. */
+  | { readonly op: "pause" }
+  /** Lets it go on; disks that wait (for space) try again at once. */
+  | { readonly op: "resume" }
   /**
    * Types at the machine's keyboard, chord after chord; answered when they are taken, not when they are typed. Fails with
    * `no_graphics`, or with `keys_busy` when too much waits to be typed. At most CHORDS_MAX chords.
@@ -34,6 +38,8 @@ export interface VmmStatus {
   readonly resets: number;
   readonly exits: number;
   readonly balloon: BalloonStatus;
+  /** Why the machine is paused, for people; null while it runs. */
+  readonly paused: string | null;
 }
 
 export type ControlReply =
@@ -44,6 +50,8 @@ export type ControlReply =
 export type ControlEvent =
   | { readonly event: "running" }
   | { readonly event: "reset" }
+  /** The machine was paused, for the first or another reason; null: it goes on. */
+  | { readonly event: "paused"; readonly reason: string | null }
   /** The last message before the process ends. */
   | { readonly event: "end"; readonly cause: VmmEndCause; readonly message: string };
 

@@ -7,6 +7,7 @@
  */
 import { cpuTopology } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
+import { ThreadGate } from "../sys/eventfd.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { mapGuestRam } from "../sys/memory.ts";
@@ -65,9 +66,14 @@ export interface MachineHost {
   readonly console: CharBackend | null;
   /** Takes the debug console's characters; null when the machine has none. */
   readonly debugConsole: ((byte: number) => void) | null;
+  /** Called when the machine is paused, or goes on (null). */
+  readonly onPause?: (reason: string | null) => void;
   /** Called once, on the main thread, when no vCPU is in the guest any more. */
   readonly onEnd: (end: MachineEnd) => void;
 }
+
+/** Who has paused a machine: it goes on when none of them wants it paused any more. */
+export type PauseCause = "request" | "disk";
 
 /** Names the memory in /proc/PID/smaps, where the host agent tells it from the VMM's own. */
 const GUEST_RAM_NAME = "guest-ram";
@@ -79,6 +85,8 @@ const COMPLAINTS_MAX = 50;
 export class Machine implements MachineControl {
   /** See MachineControl. */
   ending = false;
+  /** See MachineControl. */
+  halted = false;
   readonly memory: GuestMemory;
   readonly balloon: VirtioBalloon;
   /** Null when the machine has no graphics. */
@@ -94,6 +102,9 @@ export class Machine implements MachineControl {
   readonly #virtio: VirtioDevices;
   readonly #threads: VcpuThreads;
   readonly #firmware: AttachedFirmware | null = null;
+  readonly #gate = new ThreadGate();
+  /** What the machine is paused for, with a sentence for people. */
+  readonly #pauses = new Map<PauseCause, string>();
 
   /**
    * Builds the machine and loads its kernel; nothing runs yet. Throws ThimbleError: "bad_config" naming the field when
@@ -149,13 +160,15 @@ export class Machine implements MachineControl {
       pci,
       memory: this.memory,
       loop: host.loop,
-      clock: host.clock,
       log: host.log,
       lines,
       msi: new KvmMsiController(this.#vm),
       doorbells: new KvmDoorbellController(this.#vm, host.loop),
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
+      cpus: config.cpus,
+      clock: host.clock,
+      pause: (reason) => (reason === null ? this.resume("disk") : this.pause("disk", reason)),
     });
     const { input } = this.#virtio;
     this.balloon = this.#virtio.balloon;
@@ -209,6 +222,38 @@ export class Machine implements MachineControl {
     return this.#threads.exits();
   }
 
+  /** Why the machine is paused; null while it runs. */
+  get pauseReason(): string | null {
+    const [reason] = this.#pauses.values();
+    return reason ?? null;
+  }
+
+  /** Keeps the guest from running until `resume` for the same cause. */
+  pause(cause: PauseCause, reason: string): void {
+    const before = this.pauseReason;
+    this.#pauses.set(cause, reason);
+    this.halted = true;
+    if (before === null) this.#threads.interrupt();
+    if (before !== this.pauseReason) this.#host.onPause?.(this.pauseReason);
+  }
+
+  /** On request, disks that wait try again at once. */
+  resume(cause: PauseCause): void {
+    if (cause === "request") this.#virtio.retryDisks();
+    if (!this.#pauses.delete(cause)) return;
+    if (this.#pauses.size === 0 && !this.ending) {
+      this.halted = false;
+      this.#threads.resume();
+      this.#gate.open();
+    }
+    this.#host.onPause?.(this.pauseReason);
+  }
+
+  /** See MachineControl. */
+  park(): void {
+    while (this.#pauses.size > 0 && !this.ending) this.#gate.wait();
+  }
+
   pressPowerButton(): void {
     this.#power.pressPowerButton();
   }
@@ -243,7 +288,8 @@ export class Machine implements MachineControl {
   /** May be called on any thread. */
   #end(end: MachineEnd): void {
     if (this.ending) return;
-    this.ending = true;
+    this.ending = this.halted = true;
+    this.#gate.open();
     const { loop, log, onEnd } = this.#host;
     loop.post(() => {
       let told = false;

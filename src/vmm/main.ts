@@ -94,6 +94,10 @@ class Vmm {
         serial: this.#serial,
         console,
         debugConsole: debugFile && ((byte) => debugFile.put(byte)),
+        onPause: (reason) => {
+          log.info(`${config.name}: ${reason ?? "goes on"}`);
+          this.#control?.send({ event: "paused", reason });
+        },
         onEnd: (end) => this.#end(end),
       });
     } catch (error) {
@@ -144,10 +148,13 @@ class Vmm {
         resets: this.#args.resets,
         exits: machine.exits(),
         balloon: machine.balloon.status,
+        paused: machine.pauseReason,
       }),
       powerButton: () => machine.pressPowerButton(),
       reset: () => machine.reset("on request"),
       stop: () => machine.stop("stopped on request"),
+      pause: () => machine.pause("request", "paused on request"),
+      resume: () => machine.resume("request"),
       sendKeys: (chords) => {
         if (typist === null) throw new ThimbleError("no_graphics", "The machine has no display.");
         typist.type(chords);

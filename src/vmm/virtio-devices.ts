@@ -1,20 +1,23 @@
 /** The machine's PCI devices: which virtio devices a configuration asks for, in which slots, on which backends. */
 import { messageOf } from "../base/errors.ts";
+import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
-import { giveBack } from "../sys/memory.ts";
 import { fillRandomNow } from "../sys/random.ts";
-import { RawDisk } from "./backends/raw-disk.ts";
+import { LimitedDisk } from "./backends/limited-disk.ts";
+import { openDisk } from "./backends/open-disk.ts";
 import { Tap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
+import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
 import type { VmmConfig } from "./config.ts";
 import type { CharBackend, Clock, DoorbellController, MsiController } from "./contract.ts";
+import { DiskFaults } from "./disk-faults.ts";
 import type { InterruptLines } from "./kvm/interrupts.ts";
 import type { GuestMemory } from "./memory/guest-memory.ts";
 import { pciInterrupt } from "./platform.ts";
-import { VirtioBalloon } from "./virtio/balloon/device.ts";
+import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
@@ -29,7 +32,10 @@ const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 2
 
 /** Function of the first slot that has the balloon. */
 const BALLOON_FUNCTION = 1;
-const STATISTICS_SECONDS = 10;
+/** Queues of a disk that nobody gave a number: more do not make it faster. */
+const DISK_QUEUES_MAX = 4;
+/** What one machine's disks have in the kernel at once. */
+const RING_REQUESTS = 256;
 
 /** The PCI slot of a device that a boot order names: "disk0", "network1". */
 export function slotOf(device: string): number {
@@ -41,7 +47,6 @@ export interface VirtioParts {
   readonly pci: PciBus;
   readonly memory: GuestMemory;
   readonly loop: EventLoop;
-  readonly clock: Clock;
   readonly log: Logger;
   readonly lines: InterruptLines;
   readonly msi: MsiController;
@@ -50,12 +55,18 @@ export interface VirtioParts {
   readonly complaints: (message: string) => void;
   /** For the virtio-console; null when there is none. */
   readonly console: CharBackend | null;
+  readonly cpus: number;
+  readonly clock: Clock;
+  /** Pauses the machine for a reason; null: lets it go on. */
+  readonly pause: (reason: string | null) => void;
 }
 
 export interface VirtioDevices {
   readonly balloon: VirtioBalloon;
   /** Keyboard and pointer; null when the machine has no graphics. */
   readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
+  /** Disks that wait because of errors try again. */
+  retryDisks(): void;
   /** Flushes and closes the backends. */
   close(): void;
 }
@@ -65,7 +76,8 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const { memory } = parts;
   const backends: { close(): void }[] = [];
   attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
-  const balloon = attachBalloon(config, parts);
+  const balloon = makeBalloon(config, parts);
+  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
   if (parts.console !== null) {
     attach(
       Slot.console,
@@ -85,45 +97,42 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     });
     attach(Slot.network + i, device, parts);
   });
-  config.disks.forEach(({ path, readOnly, serial }, i) => {
-    const backend = forField(`disks[${i}].path`, () => new RawDisk(path, readOnly, memory));
+  const faults = new DiskFaults(parts.clock, parts.pause);
+  const ring = once(() => IoRing.tryOpen(parts.loop, RING_REQUESTS));
+  config.disks.forEach((disk, i) => {
+    const host = { memory, ring, log: parts.complaints };
+    const inner = forField(`disks[${i}].path`, () => openDisk(disk, host));
+    const backend = disk.limits === undefined ? inner : new LimitedDisk(inner, disk.limits, parts.clock);
     backends.push(backend);
+    const { serial } = disk;
     const device = new VirtioBlk({
       name: `virtio-blk ${i}`,
       memory,
       backend,
+      queues: disk.queues ?? Math.min(parts.cpus, DISK_QUEUES_MAX),
+      onError: faults.policy(`disk${i}`, disk),
       ...(serial === undefined ? {} : { serial }),
     });
+    faults.add(device);
     attach(Slot.disk + i, device, parts);
   });
   return {
     balloon,
     input: config.graphics === undefined ? null : attachInput(parts),
+    retryDisks: () => faults.retry(),
     close: () => {
       for (const backend of backends) backend.close();
     },
   };
 }
 
-function attachBalloon({ memory: config = {} }: VmmConfig, parts: VirtioParts): VirtioBalloon {
-  const { memory, clock, complaints } = parts;
-  const balloon = new VirtioBalloon({
-    name: "virtio-balloon",
-    memory,
-    clock,
-    release: (address, length) => {
-      try {
-        giveBack(memory.hostAddress(address), length);
-      } catch (error) {
-        complaints(`the guest's memory cannot be given back: ${messageOf(error)}`);
-      }
-    },
-    targetBytes: config.balloonTargetBytes ?? 0,
-    reporting: config.freePageReporting ?? true,
-    statisticsMs: (config.statisticsSeconds ?? STATISTICS_SECONDS) * 1000,
-  });
-  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
-  return balloon;
+/** Makes a thing when it is first asked for. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly thing: T } | null = null;
+  return () => {
+    made ??= { thing: make() };
+    return made.thing;
+  };
 }
 
 function attachInput(parts: VirtioParts): NonNullable<VirtioDevices["input"]> {

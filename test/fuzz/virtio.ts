@@ -39,9 +39,17 @@ const queueOf = (driver: TestDriver, index: number): TestQueue => driver.queues[
 
 function blkSide(world: World): Side {
   const disk = new RamDisk(world.memory, DISK_BYTES, world.disk);
+  let stalls = false;
+  const onError = () => {
+    if (stalls) world.count("stalled");
+    return stalls;
+  };
+  const device = new VirtioBlk({ name: "blk", memory: world.memory, backend: disk, queues: 2, onError });
   return {
-    device: new VirtioBlk({ name: "blk", memory: world.memory, backend: disk }),
+    device,
     outside: (random) => {
+      stalls = random.below(4) === 0;
+      if (device.isStalled && random.below(2) === 0) device.retry();
       disk.holding = random.below(3) === 0;
       disk.failures = random.below(8) === 0 ? { read: -5, write: -28, flush: -5 } : {};
       while (disk.held.length > 0 && random.below(8) !== 0) disk.complete(random.below(disk.held.length));
@@ -49,9 +57,10 @@ function blkSide(world: World): Side {
       disk.calls.length = 0;
     },
     quiet: () => {
-      disk.holding = false;
+      stalls = disk.holding = false;
       disk.failures = {};
       while (disk.held.length > 0) disk.complete();
+      device.retry();
     },
     works: (driver) => {
       const [used] = queueOf(driver, 0).run([BlkRequestHeader.encode({}), 512, 1]);

@@ -232,6 +232,30 @@ describe("the API", () => {
     await api.deleteVm(vm.id);
   });
 
+  test("a running VM is paused and resumed, and says so", async () => {
+    const { api } = host;
+    const vm = await api.createVm(await host.spec());
+    await assert.rejects(api.act(vm.id, "pause"), { code: "vm_stopped" });
+    await api.act(vm.id, "start");
+    const last = (await api.events()).at(-1)?.seq ?? 0;
+    await api.act(vm.id, "pause");
+    const paused = await api.waitForEvent(({ kind }) => kind === "vm.paused", last);
+    assert.match(paused.message, /paused on request/);
+    assert.deepEqual((({ state, pauseReason }) => [state, pauseReason])(await api.vm(vm.id)), [
+      "paused",
+      "paused on request",
+    ]);
+    await assert.rejects(api.act(vm.id, "shutdown"), { code: "vm_paused" });
+    await api.act(vm.id, "resume");
+    await api.waitForEvent(({ kind }) => kind === "vm.resumed", last);
+    assert.equal((await api.vm(vm.id)).state, "running");
+    assert.equal((await api.vm(vm.id)).pauseReason, undefined);
+    await api.act(vm.id, "pause");
+    await api.act(vm.id, "force-off");
+    assert.equal((await api.vm(vm.id)).state, "stopped");
+    await api.deleteVm(vm.id);
+  });
+
   test("a VM that is starting can be forced off", async () => {
     const { api } = host;
     const vm = await api.createVm(await host.spec({ neverRuns: true }));

@@ -143,6 +143,8 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
     const { timeoutMs } = await readJson(c.req.raw, shutdownRequest, {});
     return c.json(vmOf(c).shutdown(timeoutMs), 202);
   });
+  app.post("/api/v1/vms/:id/actions/pause", (c) => c.json(vmOf(c).pause(), 202));
+  app.post("/api/v1/vms/:id/actions/resume", (c) => c.json(vmOf(c).resume(), 202));
   app.post("/api/v1/vms/:id/actions/reset", (c) => c.json(vmOf(c).reset(), 202));
   app.post("/api/v1/vms/:id/actions/force-off", (c) => c.json(vmOf(c).forceOff(), 202));
   app.post("/api/v1/vms/:id/actions/send-keys", async (c) => {

@@ -13,6 +13,9 @@ const MEMORY_MIN = 16 * MiB;
 const MEMORY_MAX = 1000 * GiB;
 const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
+const DISK_QUEUES_MAX = 16;
+/** Below it a guest hardly gets anywhere. */
+const BYTES_PER_SECOND_MIN = 64 * 1024;
 /** COMMAND_LINE_SIZE of x86 Linux less the zero. */
 const COMMAND_LINE_MAX = 2047;
 /** 16 TiB: sparse, so a limit against slips of the pen only. */
@@ -32,6 +35,10 @@ function whole(min: number, max: number) {
 
 function flag() {
   return v.optional(v.boolean("must be true or false"));
+}
+
+function oneOf<const T extends string>(...names: T[]) {
+  return v.optional(v.picklist(names, `must be one of ${names.join(", ")}`));
 }
 
 const imageName = () => v.pipe(v.string(IMAGE_NAME_RULE), v.regex(IMAGE_NAME, IMAGE_NAME_RULE));
@@ -115,6 +122,26 @@ const memory = v.strictObject(
   SPEC_RULE,
 );
 
+const diskLimits = v.strictObject(
+  {
+    bytesPerSecond: v.optional(whole(BYTES_PER_SECOND_MIN, Number.MAX_SAFE_INTEGER)),
+    operationsPerSecond: v.optional(whole(1, Number.MAX_SAFE_INTEGER)),
+  },
+  SPEC_RULE,
+);
+
+const disk = v.strictObject(
+  {
+    image: imageName(),
+    readOnly: flag(),
+    cache: oneOf("cached", "direct"),
+    onError: oneOf("report", "pause"),
+    queues: v.optional(whole(1, DISK_QUEUES_MAX)),
+    limits: v.optional(diskLimits),
+  },
+  SPEC_RULE,
+);
+
 export const vmRequest = v.strictObject(
   {
     name: v.pipe(v.string(VM_NAME_RULE), v.regex(/^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$/, VM_NAME_RULE)),
@@ -128,7 +155,7 @@ export const vmRequest = v.strictObject(
     boot: v.lazy((input) => (hasFirmware(input) ? firmwareBoot : directBoot)),
     disks: v.optional(
       v.pipe(
-        v.array(v.strictObject({ image: imageName(), readOnly: flag() }, SPEC_RULE), "must be an array"),
+        v.array(disk, "must be an array"),
         v.maxLength(DISKS_MAX, `must have at most ${DISKS_MAX} elements`),
       ),
     ),

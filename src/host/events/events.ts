@@ -2,7 +2,14 @@
 import { type Platform, timestamp } from "../platform/platform.ts";
 import type { ObjectReference } from "../tasks/tasks.ts";
 
-export type EventKind = "vm.started" | "vm.ended" | "vm.reset" | "vm.failed" | "host.booted";
+export type EventKind =
+  | "vm.started"
+  | "vm.ended"
+  | "vm.reset"
+  | "vm.failed"
+  | "vm.paused"
+  | "vm.resumed"
+  | "host.booted";
 
 export interface HostEvent {
   readonly seq: number;

@@ -36,6 +36,7 @@ if (behaviour.failWith !== undefined) {
 
 const controls = new Set<Socket>();
 let resets = 0;
+let paused: string | null = null;
 const tell = (message: object) => {
   for (const socket of controls) socket.write(`${JSON.stringify(message)}\n`);
 };
@@ -51,6 +52,7 @@ const status = (): VmmStatus => ({
   pid: process.pid,
   resets,
   exits: 1234,
+  paused,
   balloon: {
     hasDriver: true,
     targetBytes: balloonTargetBytes,
@@ -74,6 +76,10 @@ function answer(socket: Socket, request: ControlRequest): void {
   socket.write(`${JSON.stringify({ id, ok: true, result })}\n`);
   if (op === "powerButton" && !behaviour.ignorePowerButton) end("guest-power-off", "The guest powered off.");
   if (op === "stop" && !behaviour.ignoreStop) end("stopped", "The VMM was told to stop.");
+  if (op === "pause" || op === "resume") {
+    paused = op === "pause" ? "paused on request" : null;
+    tell({ event: "paused", reason: paused });
+  }
   if (op === "reset") {
     resets++;
     balloonTargetBytes = file().memory?.balloonTargetBytes ?? 0;

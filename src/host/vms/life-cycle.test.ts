@@ -33,6 +33,9 @@ describe("a VM's life cycle", () => {
   });
 
   test("shows both ways of stopping as one state", () => {
-    assert.deepEqual(phases.map(apiState), ["stopped", "starting", "running", "stopping", "stopping"]);
+    assert.deepEqual(
+      phases.map((phase) => apiState(phase)),
+      ["stopped", "starting", "running", "stopping", "stopping"],
+    );
   });
 });

@@ -24,6 +24,10 @@ export function nextPhase(phase: VmPhase, transition: VmTransition): VmPhase | n
 }
 
 /** The state as the API shows it. */
-export function apiState(phase: VmPhase): "stopped" | "starting" | "running" | "stopping" {
+export function apiState(
+  phase: VmPhase,
+  isPaused = false,
+): "stopped" | "starting" | "running" | "paused" | "stopping" {
+  if (phase === "running" && isPaused) return "paused";
   return phase === "shuttingDown" || phase === "forcingOff" ? "stopping" : phase;
 }

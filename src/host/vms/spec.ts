@@ -1,8 +1,9 @@
 /** A VM as its owner describes it, and as the host keeps it. */
 import type { CpuModel, CpuTopology } from "../../base/cpu-topology.ts";
+import type { DiskConfig } from "../../vmm/config.ts";
 import { RequestError } from "../http/errors.ts";
 
-export interface VmDisk {
+export interface VmDisk extends Pick<DiskConfig, "cache" | "onError" | "queues" | "limits"> {
   /** Name of an image. */
   readonly image: string;
   readonly readOnly?: boolean;

@@ -3,9 +3,8 @@
  * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
-import type { VmmConfig } from "../../vmm/config.ts";
 import type { Chord, ControlCall, VmmStatus } from "../../vmm/control.ts";
-import type { EventLog } from "../events/events.ts";
+import type { EventKind, EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
 import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
@@ -20,7 +19,7 @@ import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
 import { cpuTimeMs, ownResidentBytes, type ProcessMemory, parseSmaps } from "./statistics.ts";
 import type { VmStore } from "./store.ts";
 import { vmmConfig } from "./vmm-config.ts";
-import { VmmProcess, type VmOutcome } from "./vmm-process.ts";
+import { type VmmListener, VmmProcess, type VmOutcome } from "./vmm-process.ts";
 
 /** From the VMM's start to the guest's first instruction: reading a kernel and an initrd of any size. */
 const START_TIMEOUT_MS = 60_000;
@@ -50,6 +49,8 @@ export interface VmEnvironment {
 export type VmView = VmSpec & {
   readonly id: string;
   readonly state: ReturnType<typeof apiState>;
+  /** Why it is paused, for people. */
+  readonly pauseReason?: string;
   readonly pid?: number;
   readonly createdAt: string;
   readonly lastEnd?: VmRecord["lastEnd"];
@@ -66,6 +67,7 @@ export class Vm {
   #record: VmRecord;
   #phase: VmPhase = "stopped";
   #process: VmmProcess | null = null;
+  #pauseReason: string | null = null;
   #running = new Signal<void>();
   #reset = new Signal<void>();
   #finished = new Signal<VmOutcome>();
@@ -113,7 +115,8 @@ export class Vm {
     return {
       id,
       ...spec,
-      state: apiState(this.#phase),
+      state: this.#state,
+      ...(this.#pauseReason === null ? {} : { pauseReason: this.#pauseReason }),
       ...(this.#process === null ? {} : { pid: this.#process.pid }),
       createdAt,
       ...(lastEnd === undefined ? {} : { lastEnd }),
@@ -151,8 +154,26 @@ export class Vm {
 
   /** Asks the guest to power off. Throws RequestError (409) unless the VM is running. */
   shutdown(timeoutMs: number): Task {
-    if (!this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
+    if (this.#pauseReason !== null || !this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
     return this.#task("vm.shutdown", () => this.#shutdown(timeoutMs));
+  }
+
+  /** Keeps the guest from running. Throws RequestError (409) unless the VM is running. */
+  pause(): Task {
+    if (this.#phase !== "running") throw this.#wrongState("cannot be paused");
+    return this.#task("vm.pause", async () => {
+      await this.#process?.request({ op: "pause" });
+    });
+  }
+
+  /** Lets a paused guest go on; disks that it waits for are tried again at once. Throws RequestError (409). */
+  resume(): Task {
+    if (this.#phase !== "running") throw this.#wrongState("cannot be resumed");
+    return this.#task("vm.resume", async () => {
+      await this.#process?.request({ op: "resume" });
+      const reason = (await this.#process?.request({ op: "status" }))?.paused ?? null;
+      if (reason !== null) throw new ThimbleError("still_paused", `The VM stays paused: ${reason}.`);
+    });
   }
 
   /** Throws RequestError (409) unless the VM is running. */
@@ -260,9 +281,10 @@ export class Vm {
       // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
       for (const index of this.spec.networks.keys()) {
         taps.push(await environment.network.createTap(this.id, index));
-        this.#directory.create(this.#config(taps));
+        this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       }
-      if (taps.length === 0) this.#directory.create(this.#config(taps));
+      if (taps.length === 0)
+        this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       if (this.#phase !== "starting")
         throw new ThimbleError("cancelled", "The VM was forced off while it was starting.");
       process = this.#spawn();
@@ -306,8 +328,14 @@ export class Vm {
     void process.ended.then((outcome) => this.#finish(outcome));
   }
 
-  #listener(isNew: boolean): { onRunning(): void; onReset(): void } {
+  #listener(isNew: boolean): VmmListener {
     return {
+      onPaused: (reason) => {
+        this.#pauseReason = reason;
+        const { name } = this.spec;
+        if (reason === null) this.#event("vm.resumed", `The VM "${name}" goes on.`);
+        else this.#event("vm.paused", `The VM "${name}" is paused: ${reason}.`);
+      },
       onRunning: () => {
         this.#move("running");
         if (isNew) this.#event("vm.started", `The VM "${this.spec.name}" has started.`);
@@ -343,6 +371,7 @@ export class Vm {
   async #finish(outcome: VmOutcome): Promise<void> {
     const { platform, network, store, merging } = this.environment;
     this.#process = null;
+    this.#pauseReason = null;
     try {
       for (const { tap } of this.#directory.config()?.networks ?? []) await network.removeTap(tap);
       this.#directory.remove();
@@ -362,11 +391,6 @@ export class Vm {
     this.#finished.resolve(outcome);
   }
 
-  #config(taps: readonly string[]): VmmConfig {
-    const { images, store } = this.environment;
-    return vmmConfig({ record: this.#record, images, store, directory: this.#directory, taps });
-  }
-
   #prepareSignals(): void {
     this.#running = new Signal();
     this.#reset = new Signal();
@@ -384,7 +408,11 @@ export class Vm {
     return this.environment.tasks.start(kind, { kind: "vm", id: this.id }, work);
   }
 
-  #event(kind: "vm.started" | "vm.ended" | "vm.reset" | "vm.failed", message: string, cause?: string): void {
+  get #state(): VmView["state"] {
+    return apiState(this.#phase, this.#pauseReason !== null);
+  }
+
+  #event(kind: EventKind, message: string, cause?: string): void {
     this.environment.events.add(kind, { kind: "vm", id: this.id }, message, cause);
   }
 
@@ -405,7 +433,7 @@ export class Vm {
   }
 
   #wrongState(what: string): RequestError {
-    const state = apiState(this.#phase);
+    const state = this.#state;
     return new RequestError(409, `vm_${state}`, `The VM "${this.spec.name}" is ${state} and ${what} now.`);
   }
 }

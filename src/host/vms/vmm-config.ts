@@ -1,4 +1,4 @@
-/** What a VMM is told to run, from what the VM's owner described. */
+/** From a VM's description to its VMM's configuration: names become paths. */
 import type { DirectBoot, VmmConfig } from "../../vmm/config.ts";
 import type { ImageStore } from "../storage/images.ts";
 import type { RunDirectory } from "./run-directory.ts";
@@ -8,29 +8,31 @@ import type { VmStore } from "./store.ts";
 /** So that a guest without instructions shows itself on its serial port. */
 const DEFAULT_COMMAND_LINE = "console=ttyS0";
 
-export interface ConfigSources {
-  readonly record: VmRecord;
-  readonly images: Pick<ImageStore, "path">;
-  readonly store: Pick<VmStore, "variablesPath">;
-  readonly directory: Pick<RunDirectory, "serialSocket" | "controlSocket" | "vncSocket">;
-  /** Names of the tap interfaces, one for each network. */
-  readonly taps: readonly string[];
+interface Stores {
+  readonly images: ImageStore;
+  readonly store: VmStore;
 }
 
-export function vmmConfig(sources: ConfigSources): VmmConfig {
-  const { record, images, directory, taps } = sources;
-  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics } = record.spec;
+/** `taps` are the interfaces made for the VM's networks, in their order. */
+export function vmmConfig(
+  { id, spec }: VmRecord,
+  taps: readonly string[],
+  directory: RunDirectory,
+  stores: Stores,
+): VmmConfig {
+  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics } = spec;
   return {
     name,
     cpus,
     ...(cpu === undefined ? {} : { cpu }),
     memoryBytes,
     ...(memory === undefined ? {} : { memory }),
-    boot: bootConfig(sources),
-    disks: disks.map(({ image, readOnly }, i) => ({
-      path: images.path(image),
+    boot: bootConfig(id, spec, stores),
+    disks: disks.map(({ image, readOnly, ...rest }, i) => ({
+      path: stores.images.path(image),
       readOnly: readOnly ?? false,
-      serial: `${record.id}-${i}`,
+      serial: `${id}-${i}`,
+      ...rest,
     })),
     networks: taps.map((tap, i) => {
       const { mac, vhost } = networks[i] as VmSpec["networks"][number];
@@ -42,22 +44,18 @@ export function vmmConfig(sources: ConfigSources): VmmConfig {
   };
 }
 
-function bootConfig(sources: ConfigSources): VmmConfig["boot"] {
-  const { record, images, store } = sources;
-  const { boot } = record.spec;
-  if ("firmware" in boot) {
-    return {
-      firmware: images.path(boot.firmware),
-      nvram: store.variablesPath(record.id),
-      ...(boot.bootOrder === undefined ? {} : { order: boot.bootOrder }),
-      ...(boot.kernel === undefined ? {} : kernelConfig(boot.kernel, sources)),
-    };
-  }
-  return kernelConfig(boot.kernel, sources);
+function bootConfig(id: string, { boot }: VmSpec, { images, store }: Stores): VmmConfig["boot"] {
+  if (!("firmware" in boot)) return kernelConfig(boot, boot.kernel, images);
+  const { firmware, bootOrder, kernel } = boot;
+  return {
+    firmware: images.path(firmware),
+    nvram: store.variablesPath(id),
+    ...(bootOrder === undefined ? {} : { order: bootOrder }),
+    ...(kernel === undefined ? {} : kernelConfig(boot, kernel, images)),
+  };
 }
 
-function kernelConfig(kernel: string, { record, images }: ConfigSources): DirectBoot {
-  const { boot } = record.spec;
+function kernelConfig(boot: VmSpec["boot"], kernel: string, images: ImageStore): DirectBoot {
   return {
     kernel: images.path(kernel),
     ...(boot.initrd === undefined ? {} : { initrd: images.path(boot.initrd) }),

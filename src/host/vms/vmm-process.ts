@@ -34,6 +34,8 @@ export interface VmmListener {
   onRunning(): void;
   /** The guest was reset, `resets` times in all. */
   onReset(resets: number): void;
+  /** The machine is paused for this reason, or goes on (null). Not called twice for the same. */
+  onPaused(reason: string | null): void;
 }
 
 export class VmmProcess {
@@ -44,6 +46,7 @@ export class VmmProcess {
   #over = false;
   #running = false;
   #resets: number;
+  #pauseReason: string | null = null;
   #stopRequested = false;
   #endEvent: (ControlEvent & { readonly event: "end" }) | null = null;
 
@@ -107,6 +110,13 @@ export class VmmProcess {
     this.#resets = Math.max(known, status.resets);
     if (known >= 0 && status.resets > known) this.listener.onReset(status.resets);
     if (status.state === "running") this.#noteRunning();
+    this.#notePaused(status.paused);
+  }
+
+  #notePaused(reason: string | null): void {
+    if (reason === this.#pauseReason) return;
+    this.#pauseReason = reason;
+    this.listener.onPaused(reason);
   }
 
   #noteRunning(): void {
@@ -118,6 +128,7 @@ export class VmmProcess {
   #event(event: ControlEvent): void {
     if (event.event === "running") this.#noteRunning();
     else if (event.event === "end") this.#endEvent = event;
+    else if (event.event === "paused") this.#notePaused(event.reason);
     else if (this.#resets >= 0) this.listener.onReset(++this.#resets);
   }
 

@@ -15,6 +15,11 @@ export class IovecArray {
   /** Sum of the lengths. */
   totalBytes = 0;
 
+  /** Where the first range begins. */
+  get firstAddress(): number {
+    return (this.words[0] as number) + (this.words[1] as number) * 0x1_0000_0000;
+  }
+
   clear(): void {
     this.count = 0;
     this.totalBytes = 0;

@@ -16,18 +16,29 @@ function rig() {
   const mmio = new MmioBus();
   const told: string[] = [];
   let left = 0;
+  let paused = false;
   const end = (how: string) => {
     told.push(how);
     machine.ending = true;
   };
   const machine: MachineControl & { ending: boolean } = {
     ending: false,
+    get halted() {
+      return machine.ending || paused;
+    },
+    park: () => {
+      told.push("parked");
+      paused = false;
+    },
     reset: (cause) => end(`reset: ${cause}`),
     powerOff: () => end("power off"),
     fail: (message) => end(`fail: ${message}`),
     vcpuLeft: () => {
       left++;
     },
+  };
+  const pause = () => {
+    paused = true;
   };
   const handler = createExitHandler(run, pio, mmio, machine, () => "rip 0");
   const exit = (reason: number): number => {
@@ -48,7 +59,7 @@ function rig() {
     view.setUint8(Run.mmioIsWrite, write ? 1 : 0);
     return exit(Exit.mmio);
   };
-  return { view, pio, mmio, told, machine, handler, left: () => left, exit, portExit, memoryExit };
+  return { view, pio, mmio, told, machine, handler, pause, left: () => left, exit, portExit, memoryExit };
 }
 
 function recorder(value: number): RegisterBlock & { readonly seen: string[] } {
@@ -163,6 +174,27 @@ test("a device that throws fails the machine, not the process", () => {
   pio.register("broken", { start: 0x10, size: 1 }, broken);
   assert.equal(portExit(false, 0x10, 1), 1);
   assert.match(told[0] as string, /^fail: a device failed at an exit: broken device\n/);
+});
+
+test("in a paused machine an exit waits, and is carried out then", () => {
+  const { pio, told, pause, portExit } = rig();
+  const seen = recorder(0);
+  pio.register(
+    "port",
+    { start: 0x100, size: 4 },
+    {
+      read: seen.read,
+      write: (offset, size, value) => {
+        told.push("written");
+        seen.write(offset, size, value);
+      },
+    },
+  );
+  pause();
+  assert.equal(portExit(true, 0x100, 1), 0);
+  assert.deepEqual(told, ["parked", "written"]);
+  assert.equal(portExit(true, 0x100, 1), 0);
+  assert.deepEqual(told, ["parked", "written", "written"]);
 });
 
 test("exits are counted by reason, and a machine that is ending enters no guest again", () => {

@@ -15,6 +15,10 @@ import { EXIT_IO_OUT, EXIT_REASONS, Exit, InternalError, Run, SystemEvent } from
 export interface MachineControl {
   /** True as soon as the machine is being reset or ended: vCPU threads leave at their next exit. */
   readonly ending: boolean;
+  /** Ending, or paused. */
+  readonly halted: boolean;
+  /** Waits while the machine is paused and not ending. */
+  park(): void;
   reset(cause: string): void;
   powerOff(): void;
   fail(message: string): void;
@@ -115,7 +119,10 @@ export function createExitHandler(
   }
 
   function handle(result: number): number {
-    if (machine.ending) return leave();
+    if (machine.halted) {
+      machine.park();
+      if (machine.ending) return leave();
+    }
     if (result < 0) {
       if (result === -EINTR || result === -EAGAIN) {
         (counts[Exit.intr] as number)++;

@@ -45,8 +45,18 @@ export class VcpuThreads {
       return;
     }
     this.#onAllLeft = onAllLeft;
+    this.interrupt();
+  }
+
+  /** Takes all vCPUs out of the guest, to where their handlers see what is wanted of them. */
+  interrupt(): void {
     for (const { vcpu } of this.#vcpus) vcpu.requestExit();
     for (const id of this.#threadIds) interruptThread(id);
+  }
+
+  /** Lets them in again. */
+  resume(): void {
+    for (const { vcpu } of this.#vcpus) vcpu.allowEntry();
   }
 
   /** Exits of all vCPUs so far. */

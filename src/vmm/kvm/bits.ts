@@ -165,6 +165,7 @@ export const KvmRequest = {
   createPit2: iow(KVMIO, 0x77, PitConfig.size),
   ioeventfd: iow(KVMIO, 0x79, IoeventfdArgument.size),
   setTscKhz: io(KVMIO, 0xa2),
+  kvmclockCtrl: io(KVMIO, 0xad),
   run: io(KVMIO, 0x80),
   getRegs: ior(KVMIO, 0x81, Regs.size),
   setRegs: iow(KVMIO, 0x82, Regs.size),

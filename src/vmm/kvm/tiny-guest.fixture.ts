@@ -85,6 +85,10 @@ route.update(null);
 
 const machine: MachineControl & { ending: boolean } = {
   ending: false,
+  get halted() {
+    return machine.ending;
+  },
+  park: () => {},
   reset: (cause) => end(`reset: ${cause}`),
   powerOff: () => end("power off"),
   fail: (message) => end(`fail: ${message}`),

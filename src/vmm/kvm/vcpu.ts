@@ -121,6 +121,12 @@ export class KvmVcpu {
     new Uint8Array(this.run)[Run.immediateExit] = 1;
   }
 
+  /** Takes `requestExit` back, for a guest that has been kept waiting and is not to take it for a fault. */
+  allowEntry(): void {
+    new Uint8Array(this.run)[Run.immediateExit] = 0;
+    tryIoctl(this.fd, KvmRequest.kvmclockCtrl, null); // refused where the guest has no such clock
+  }
+
   /** Only once its thread has ended. */
   close(): void {
     this.#run.unmap();

@@ -255,6 +255,19 @@ export class VirtQueue {
     return head;
   }
 
+  /** Reads a chain once more that `pop` gave and `push` has not returned. False when it breaks a rule by now. */
+  again(head: number): boolean {
+    const { availWords, availBase, nextAvailable } = this;
+    // `pop` from a ring of one entry.
+    this.availWords = Uint16Array.of(0, 1, head);
+    this.availBase = this.nextAvailable = 0;
+    const popped = this.pop();
+    this.availWords = availWords;
+    this.availBase = availBase;
+    this.nextAvailable = nextAvailable;
+    return popped === head;
+  }
+
   /** Gives back the chains of the last `count` pops: the next `pop` returns them again. */
   unpop(count: number): void {
     if (!this.stopped) this.nextAvailable = (this.nextAvailable - count) & 0xffff;

@@ -10,6 +10,7 @@ export const BlkFeature = {
   FLUSH: 9,
   TOPOLOGY: 10,
   CONFIG_WCE: 11,
+  MQ: 12,
   DISCARD: 13,
   WRITE_ZEROES: 14,
 } as const;

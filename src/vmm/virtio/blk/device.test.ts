@@ -21,12 +21,27 @@ import { LITERALS, VirtioBlk } from "./device.ts";
 const CAPACITY = 4 * MiB;
 
 function setUp(
-  options: { readOnly?: boolean; wanted?: ReturnType<typeof features>; queueSize?: number } = {},
+  options: {
+    readOnly?: boolean;
+    wanted?: ReturnType<typeof features>;
+    queueSize?: number;
+    queues?: number;
+    blockSizeBytes?: number;
+    onError?: (errno: number, isFlush: boolean) => boolean;
+  } = {},
 ) {
   const machine = new TestMachine();
   const disk = new RamDisk(machine.memory, CAPACITY);
   disk.readOnly = options.readOnly ?? false;
-  const device = new VirtioBlk({ name: "blk", memory: machine.memory, backend: disk, serial: "thimble-0" });
+  if (options.blockSizeBytes !== undefined) disk.blockSizeBytes = options.blockSizeBytes;
+  const device = new VirtioBlk({
+    name: "blk",
+    memory: machine.memory,
+    backend: disk,
+    serial: "thimble-0",
+    ...(options.queues === undefined ? {} : { queues: options.queues }),
+    ...(options.onError === undefined ? {} : { onError: options.onError }),
+  });
   const transport = machine.attach(device);
   const driver = new TestDriver(machine, transport);
   const start = () =>
@@ -168,7 +183,7 @@ test("a driver that cannot flush gets write-through", () => {
 });
 
 test("many requests in flight complete in any order", () => {
-  const { queue, disk } = setUp();
+  const { queue, disk, machine } = setUp();
   disk.holding = true;
   const heads: number[] = [];
   for (let i = 0; i < 40; i++) {
@@ -180,13 +195,106 @@ test("many requests in flight complete in any order", () => {
   const seen = new Map<number, number | undefined>();
   while (disk.held.length > 0) {
     disk.complete((disk.held.length * 7) % disk.held.length);
-    if (disk.held.length % 3 === 0)
-      for (const used of queue().collect()) seen.set(used.head, used.data[0]?.[0]);
+    if (disk.held.length % 3 !== 0) continue;
+    machine.settle();
+    for (const used of queue().collect()) seen.set(used.head, used.data[0]?.[0]);
   }
+  machine.settle();
   for (const used of queue().collect()) seen.set(used.head, used.data[0]?.[0]);
   heads.forEach((head, i) => {
     assert.equal(seen.get(head), i);
   });
+});
+
+test("queues work beside each other, and each request is answered in its own", () => {
+  const { driver, disk, device, machine } = setUp({ queues: 4 });
+  assert.equal(driver.queues.length, 4);
+  assert.equal(machine.read(driver.device.address + BlkConfig.offset.num_queues, 2), 4);
+  disk.holding = true;
+  driver.queues.forEach((queue, i) => {
+    disk.data[i * 512] = 10 + i;
+    queue.submit([header(BlkRequestType.IN, i), 512, 1]);
+    queue.ring();
+  });
+  assert.ok(device.busy);
+  while (disk.held.length > 0) disk.complete(disk.held.length - 1);
+  machine.settle();
+  driver.queues.forEach((queue, i) => {
+    const used = queue.collect();
+    assert.equal(used.length, 1);
+    assert.equal(used[0]?.data[0]?.[0], 10 + i);
+  });
+  assert.ok(!device.busy);
+});
+
+test("what completes later is published together, with one interrupt", () => {
+  const { queue, disk, machine } = setUp();
+  disk.holding = true;
+  for (let i = 0; i < 10; i++) queue().submit([header(BlkRequestType.IN, i), 512, 1]);
+  queue().ring();
+  const before = machine.routes[1]?.delivered ?? 0;
+  while (disk.held.length > 0) disk.complete();
+  machine.settle();
+  assert.equal(queue().collect().length, 10);
+  assert.equal((machine.routes[1]?.delivered ?? 0) - before, 1);
+});
+
+test("a request that fails waits when it is asked to, with all behind it, and is done when it is tried again", () => {
+  const asked: [number, boolean][] = [];
+  const { queue, disk, device, machine } = setUp({
+    onError: (errno, isFlush) => {
+      asked.push([errno, isFlush]);
+      return errno === 28;
+    },
+  });
+  disk.failures = { write: -28 };
+  queue().submit([header(BlkRequestType.OUT, 1), new Uint8Array(512).fill(7), 1]);
+  queue().ring();
+  assert.ok(device.isStalled && device.busy);
+  queue().submit([header(BlkRequestType.IN, 1), 512, 1]);
+  queue().ring();
+  machine.settle();
+  assert.deepEqual(queue().collect(), []);
+  device.retry();
+  machine.settle();
+  assert.ok(device.isStalled, "it failed again");
+  disk.failures = {};
+  device.retry();
+  machine.settle();
+  const used = queue().collect();
+  assert.deepEqual(
+    used.map(({ data }) => statusOf(data)),
+    [BlkStatus.OK, BlkStatus.OK],
+  );
+  assert.equal(used[1]?.data[0]?.[511], 7);
+  disk.failures = { flush: -5 };
+  assert.equal(statusOf(queue().run([header(BlkRequestType.FLUSH), 1])[0]?.data ?? []), BlkStatus.IOERR);
+  assert.deepEqual(asked, [
+    [28, false],
+    [28, false],
+    [5, true],
+  ]);
+});
+
+test("a reset forgets what has stalled", () => {
+  const { queue, disk, device, machine, start } = setUp({ onError: () => true });
+  disk.failures = { write: -28 };
+  queue().submit([header(BlkRequestType.OUT, 1), new Uint8Array(512), 1]);
+  queue().ring();
+  start();
+  assert.ok(!device.isStalled && !device.busy);
+  disk.failures = {};
+  device.retry();
+  machine.settle();
+  assert.deepEqual(queue().collect(), []);
+  assert.equal(statusOf(queue().run([header(BlkRequestType.IN), 512, 1])[0]?.data ?? []), BlkStatus.OK);
+});
+
+test("a disk of larger blocks says so, and takes whole ones only", () => {
+  const { queue, driver, machine } = setUp({ blockSizeBytes: 4096 });
+  assert.equal(machine.read(driver.device.address + BlkConfig.offset.blk_size, 4), 4096);
+  assert.equal(statusOf(queue().run([header(BlkRequestType.IN), 512, 1])[0]?.data ?? []), BlkStatus.IOERR);
+  assert.equal(statusOf(queue().run([header(BlkRequestType.IN), 4096, 1])[0]?.data ?? []), BlkStatus.OK);
 });
 
 test("reset drops what is in flight, is done only when the backend is, and the device works again", () => {
@@ -220,8 +328,10 @@ test("a driver that does not wait for its reset neither harms nor is harmed by o
   assert.ok(disk.held.length <= 512, `${disk.held.length} requests piled up`);
   queue().submit([header(BlkRequestType.FLUSH), 1]);
   queue().ring();
-  while (disk.held.length > 0) disk.complete();
-  machine.settle();
+  while (disk.held.length > 0) {
+    while (disk.held.length > 0) disk.complete();
+    machine.settle();
+  }
   assert.equal(queue().collect().length, 1);
 });
 

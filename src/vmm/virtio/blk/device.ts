@@ -4,6 +4,10 @@
  * A chain is a 16-byte header, data, and a status byte at the very end of what the device may write. The data goes to
  * the backend as it is, a list of guest memory segments; the backend may complete at once or later, in any order. A
  * request in flight is a slot from a pool, with its completion callback made once, so that a request allocates nothing.
+ * What a call of `handleQueue` finds is handed to the backend together, and what completes later is published together.
+ *
+ * An error may stall the device instead of reaching the guest: the request stays in flight until `retry` reads its chain
+ * once more, and no other is begun meanwhile.
  *
  * A reset does not wait: slots in flight become stale and are dropped when the backend is done with them. Until then
  * the device is busy and the transport does not report the reset as done.
@@ -22,32 +26,13 @@ import {
 } from "../device.ts";
 import type { VirtQueue } from "../queue.ts";
 import { dropFront, gather, readRegister, scatter } from "../segments.ts";
-import {
-  BLK_ID_BYTES,
-  BLK_RANGE_UNMAP,
-  BlkConfig,
-  BlkFeature,
-  BlkRange,
-  BlkRequestType,
-  BlkStatus,
-} from "./bits.ts";
-import { Slot } from "./slot.ts";
+import { BLK_ID_BYTES, BLK_RANGE_UNMAP, BlkConfig, BlkFeature, BlkRequestType, BlkStatus } from "./bits.ts";
+import { blkConfig, QUEUE_SIZE } from "./config.ts";
+import { type BlkRangeValue, RANGE_BYTES_MAX, rangesOf } from "./ranges.ts";
+import { type RequestQueue, Slot } from "./slot.ts";
 
-const QUEUE_SIZE = 256;
-/** Data segments of a request: a chain of the queue's size less header and status. */
-const SEG_MAX = QUEUE_SIZE - 2;
-/** Longest segment a driver should use, chosen so that SEG_MAX of them stay below REQUEST_BYTES_MAX. */
-const SIZE_MAX = 128 * 1024;
 /** Longest transfer; no driver that keeps to SEG_MAX and SIZE_MAX reaches it, and one call to the kernel moves it. */
 const REQUEST_BYTES_MAX = 32 * 1024 * 1024;
-/** Ranges of one discard or write-zeroes request: each is a call to the backend. */
-const RANGES_MAX = 16;
-/** Longest range: 2 GiB. */
-const RANGE_SECTORS_MAX = 1 << 22;
-/** Discards that are not aligned to 4 KiB free nothing on ordinary filesystems. */
-const DISCARD_ALIGNMENT_SECTORS = 8;
-/** 4 KiB physical blocks. */
-const PHYSICAL_BLOCK_EXPONENT = 3;
 /** Slots kept for requests that outlive a reset of a driver that did not wait for it. */
 const SLOTS_MAX = 2 * QUEUE_SIZE;
 /** Chains served in one call, so that a driver that keeps adding cannot hold the main thread. */
@@ -64,8 +49,6 @@ const HIGH_DWORD = 0x1_0000_0000;
 /** Of guest memory (memory/guest-memory.ts). */
 const WINDOW_SIZE = 0x4000_0000;
 
-type BlkRangeValue = ReturnType<typeof BlkRange.decode>;
-
 /** For the test that compares the literals with bits.ts. */
 export const LITERALS = { HEADER_SIZE, SECTOR_SIZE, STATUS_OK, TYPE_OUT, WINDOW_SIZE };
 
@@ -76,6 +59,13 @@ export interface BlkOptions {
   readonly backend: BlockBackend;
   /** What the guest reads as serial number: ASCII, at most 20 bytes. */
   readonly serial?: string;
+  /** Request queues; default 1. */
+  readonly queues?: number;
+  /**
+   * Asked about each error of the backend but "not supported": whether the request waits for `retry` instead of telling
+   * the guest. `isFlush`: it was to bring data to stable storage.
+   */
+  readonly onError?: (errno: number, isFlush: boolean) => boolean;
 }
 
 export class VirtioBlk implements VirtioDevice {
@@ -84,7 +74,7 @@ export class VirtioBlk implements VirtioDevice {
   /** Mass storage, SCSI: what drivers expect of virtio-blk. */
   readonly classCode = 0x01_00_00;
   readonly features: Features;
-  readonly queueSizes = [QUEUE_SIZE];
+  readonly queueSizes: readonly number[];
   readonly configSize = BlkConfig.size;
 
   private readonly memory: GuestMemory;
@@ -102,17 +92,18 @@ export class VirtioBlk implements VirtioDevice {
   private slotCount = 0;
   private epoch = 0;
   private host: VirtioHost | null = null;
-  private queue: VirtQueue | null = null;
+  private readonly requestQueues: readonly RequestQueue[];
+  /** Requests that failed and wait for `retry`. */
+  private stalled: Slot[] = [];
+  /** Requests that have been tried again and are not answered. */
+  private retrying = 0;
+  /** A queue is starved. */
+  private starving = false;
+  private readonly onError: NonNullable<BlkOptions["onError"]>;
+  private readonly blockMask: number;
   private driver: Features = NO_FEATURES;
   private readonly capacitySectors: number;
   private writeThrough = true;
-  /**
-   * `handleQueue` is at work: it publishes at its end, and it is not entered again. A backend that waits in the kernel
-   * lets vCPU threads run meanwhile, which may ring, reset, and start the queue anew under its feet.
-   */
-  private batching = false;
-  /** No slot was left: the next completion looks at the queue again. */
-  private starved = false;
 
   constructor(options: BlkOptions) {
     const { backend } = options;
@@ -122,7 +113,17 @@ export class VirtioBlk implements VirtioDevice {
     this.windowDwords = options.memory.dwords;
     this.backend = backend;
     this.readOnly = backend.readOnly;
-    this.capacitySectors = Math.floor(backend.sizeBytes / SECTOR_SIZE);
+    this.onError = options.onError ?? (() => false);
+    this.queueSizes = new Array(options.queues ?? 1).fill(QUEUE_SIZE);
+    this.requestQueues = this.queueSizes.map((_, index) => ({
+      index,
+      queue: null,
+      batching: false,
+      starved: false,
+    }));
+    const blockSize = backend.blockSizeBytes ?? SECTOR_SIZE;
+    this.blockMask = blockSize - 1;
+    this.capacitySectors = Math.floor(backend.sizeBytes / blockSize) * (blockSize / SECTOR_SIZE);
     const changing = [BlkFeature.DISCARD, BlkFeature.WRITE_ZEROES];
     this.features = features(
       BlkFeature.SIZE_MAX,
@@ -131,24 +132,10 @@ export class VirtioBlk implements VirtioDevice {
       BlkFeature.TOPOLOGY,
       BlkFeature.FLUSH,
       BlkFeature.CONFIG_WCE,
+      BlkFeature.MQ,
       ...(backend.readOnly ? [BlkFeature.RO] : changing),
     );
-    this.config = BlkConfig.encode({
-      capacity: this.capacitySectors,
-      size_max: SIZE_MAX,
-      seg_max: SEG_MAX,
-      blk_size: SECTOR_SIZE,
-      physical_block_exp: PHYSICAL_BLOCK_EXPONENT,
-      min_io_size: 1 << PHYSICAL_BLOCK_EXPONENT,
-      writeback: 1,
-      num_queues: 1,
-      max_discard_sectors: RANGE_SECTORS_MAX,
-      max_discard_seg: RANGES_MAX,
-      discard_sector_alignment: DISCARD_ALIGNMENT_SECTORS,
-      max_write_zeroes_sectors: RANGE_SECTORS_MAX,
-      max_write_zeroes_seg: RANGES_MAX,
-      write_zeroes_may_unmap: 1,
-    });
+    this.config = blkConfig(this.capacitySectors, blockSize, this.queueSizes.length);
     const serial = options.serial ?? "";
     for (let i = 0; i < BLK_ID_BYTES; i++) this.id[i] = i < serial.length ? serial.charCodeAt(i) & 0x7f : 0;
   }
@@ -172,17 +159,21 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   activate(queues: readonly (VirtQueue | null)[], driverFeatures: Features): void {
-    this.queue = queues[0] ?? null;
+    for (const one of this.requestQueues) one.queue = queues[one.index] ?? null;
     this.driver = driverFeatures;
     this.chooseCacheMode();
   }
 
   reset(): void {
-    this.queue = null;
+    for (const one of this.requestQueues) {
+      one.queue = null;
+      one.starved = false;
+    }
     this.driver = NO_FEATURES;
-    this.starved = false;
     this.epoch++;
-    this.slotCount -= this.freeCount;
+    this.slotCount -= this.freeCount + this.stalled.length;
+    this.stalled = [];
+    this.retrying = 0;
     this.freeCount = 0;
     this.free = [];
     this.config[BlkConfig.offset.writeback] = 1;
@@ -198,51 +189,70 @@ export class VirtioBlk implements VirtioDevice {
     this.chooseCacheMode();
   }
 
-  handleQueue(_index: number): void {
-    const queue = this.queue;
-    if (queue === null || this.batching) return;
-    this.batching = true;
-    let budget = CHAINS_PER_CALL;
+  handleQueue(index: number): void {
+    const one = this.requestQueues[index] as RequestQueue;
+    const queue = one.queue;
+    if (queue === null || one.batching) return;
+    one.batching = true;
+    let budget = this.stalled.length === 0 ? CHAINS_PER_CALL : 0;
     do {
       queue.suppressNotifications();
-      for (;;) {
+      while (budget > 0) {
         if (this.freeCount === 0 && !this.addSlot()) {
           // The completion that frees a slot continues here; until then the driver need not ring.
-          this.starved = true;
+          one.starved = this.starving = true;
           budget = 0;
           break;
         }
         const head = queue.pop();
         if (head < 0) break;
-        this.request(queue, head);
-        if (--budget === 0) {
-          this.host?.defer(0);
-          break;
-        }
+        this.request(one, queue, head);
+        if (--budget === 0) this.host?.defer(index);
       }
+      this.backend.submit();
       queue.flush();
     } while (budget > 0 && queue.resumeNotifications());
-    this.batching = false;
+    one.batching = false;
+  }
+
+  /** Whether requests failed and wait, or are being tried again. */
+  get isStalled(): boolean {
+    return this.stalled.length + this.retrying > 0;
+  }
+
+  /** Tries again what has stalled. */
+  retry(): void {
+    const stalled = this.stalled;
+    this.stalled = [];
+    for (const slot of stalled) {
+      const { queue } = slot.home;
+      const head = slot.head;
+      slot.special = slot.isRetry = true;
+      this.retrying++;
+      this.free[this.freeCount++] = slot;
+      // The chain is read anew, and checked again: the guest may have changed it.
+      if (queue?.again(head)) this.request(slot.home, queue, head);
+      if (this.free[this.freeCount - 1] === slot) this.tried(slot);
+    }
+    this.backend.submit();
+    for (const { index } of this.requestQueues) this.host?.defer(index);
   }
 
   /** A call to the backend for a slot is done. */
   private readonly onCompleted = (slot: Slot, result: number): void => {
     if (slot.special || result < 0 || slot.epoch !== this.epoch) {
       this.completedSpecial(slot, result);
-    } else {
-      // `finish`, written out: a call costs as much as what it does.
-      const address = slot.statusAddress;
-      const window = (address / WINDOW_SIZE) | 0;
-      (this.windows[window] as Uint8Array)[address - window * WINDOW_SIZE] = STATUS_OK;
-      const queue = this.queue as VirtQueue;
-      queue.push(slot.head, slot.written);
-      this.free[this.freeCount++] = slot;
-      if (!this.batching) queue.flush();
+      return;
     }
-    if (this.starved) {
-      this.starved = false;
-      this.handleQueue(0);
-    }
+    // `finish`, written out: a call costs as much as what it does.
+    const address = slot.statusAddress;
+    const window = (address / WINDOW_SIZE) | 0;
+    (this.windows[window] as Uint8Array)[address - window * WINDOW_SIZE] = STATUS_OK;
+    const home = slot.home;
+    (home.queue as VirtQueue).push(slot.head, slot.written);
+    this.free[this.freeCount++] = slot;
+    if (!home.batching) this.host?.defer(home.index);
+    if (this.starving) this.feed();
   };
 
   private completedSpecial(slot: Slot, result: number): void {
@@ -250,18 +260,28 @@ export class VirtioBlk implements VirtioDevice {
     if (--slot.outstanding > 0) return;
     if (slot.epoch !== this.epoch) {
       this.slotCount--;
+      this.feed();
       return;
     }
     const error = slot.error;
     slot.outstanding = 1;
     if (slot.flushAfter && error === 0) {
       slot.flushAfter = false;
+      slot.isFlush = true;
       this.backend.flush(slot.done);
+      this.backend.submit();
       return;
     }
-    slot.special = slot.flushAfter = false;
+    const isFlush = slot.isFlush;
+    slot.flushAfter = slot.isFlush = false;
+    this.tried(slot);
     slot.error = 0;
+    if (error !== 0 && error !== -EOPNOTSUPP && this.onError(-error, isFlush)) {
+      this.stalled.push(slot);
+      return;
+    }
     this.finish(slot, error === 0 ? STATUS_OK : error === -EOPNOTSUPP ? BlkStatus.UNSUPP : BlkStatus.IOERR);
+    if (this.starving) this.feed();
   }
 
   /** Writes the status, returns chain and slot. */
@@ -269,21 +289,40 @@ export class VirtioBlk implements VirtioDevice {
     const address = slot.statusAddress;
     const window = (address / WINDOW_SIZE) | 0;
     (this.windows[window] as Uint8Array)[address - window * WINDOW_SIZE] = status;
-    const queue = this.queue as VirtQueue;
-    queue.push(slot.head, slot.written);
+    const home = slot.home;
+    (home.queue as VirtQueue).push(slot.head, slot.written);
     this.free[this.freeCount++] = slot;
-    if (!this.batching) queue.flush();
+    if (!home.batching) this.host?.defer(home.index);
+  }
+
+  /** Goes on with the queues for which there was no slot. */
+  private feed(): void {
+    this.starving = false;
+    for (const one of this.requestQueues) {
+      if (!one.starved) continue;
+      one.starved = false;
+      this.host?.defer(one.index);
+    }
+  }
+
+  private tried(slot: Slot): void {
+    if (slot.isRetry) this.retrying--;
+    slot.special = slot.isRetry = false;
   }
 
   private addSlot(): boolean {
     if (this.slotCount >= SLOTS_MAX) return false;
     this.slotCount++;
-    this.free[this.freeCount++] = new Slot(this.onCompleted, this.epoch);
+    this.free[this.freeCount++] = new Slot(
+      this.onCompleted,
+      this.epoch,
+      this.requestQueues[0] as RequestQueue,
+    );
     return true;
   }
 
   /** Starts the request whose chain the queue has just given, in a free slot. */
-  private request(queue: VirtQueue, head: number): void {
+  private request(home: RequestQueue, queue: VirtQueue, head: number): void {
     const readable = queue.readable;
     const writable = queue.writable;
     const last = writable.count - 1;
@@ -294,6 +333,7 @@ export class VirtioBlk implements VirtioDevice {
     const slot = this.free[--this.freeCount] as Slot;
     // The status byte is the last one that the device may write; what is before it is data.
     const lastLength = (writable.length[last] as number) - 1;
+    slot.home = home;
     slot.head = head;
     slot.statusAddress = (writable.address[last] as number) + lastLength;
     if (lastLength === 0) writable.count = last;
@@ -322,7 +362,7 @@ export class VirtioBlk implements VirtioDevice {
     const isWrite = type === TYPE_OUT;
     const size = isWrite ? queue.readableBytes - HEADER_SIZE : queue.writableBytes - 1;
     if (
-      (size & (SECTOR_SIZE - 1)) !== 0 ||
+      (size & this.blockMask) !== 0 ||
       size === 0 ||
       size > REQUEST_BYTES_MAX ||
       sector + size / SECTOR_SIZE > this.capacitySectors
@@ -351,6 +391,7 @@ export class VirtioBlk implements VirtioDevice {
     slot.written = 1;
     switch (type) {
       case BlkRequestType.FLUSH:
+        slot.isFlush = slot.special = true;
         this.backend.flush(slot.done);
         break;
       case BlkRequestType.GET_ID:
@@ -370,21 +411,12 @@ export class VirtioBlk implements VirtioDevice {
     }
   }
 
-  /** The ranges of a DISCARD or WRITE_ZEROES, all of them checked; or the status that refuses them. */
   private rangesOf(discard: boolean, readable: SegmentList, size: number): BlkRangeValue[] | number {
-    const count = size / BlkRange.size;
     if (this.readOnly) return BlkStatus.IOERR;
-    if (!Number.isInteger(count) || count < 1 || count > RANGES_MAX) return BlkStatus.UNSUPP;
+    if (size > RANGE_BYTES_MAX) return BlkStatus.UNSUPP;
     const bytes = new Uint8Array(size);
     gather(this.memory, readable, HEADER_SIZE, bytes);
-    const ranges = Array.from({ length: count }, (_, i) => BlkRange.decode(bytes, i * BlkRange.size));
-    for (const range of ranges) {
-      // Only write-zeroes has a flag (5.2.6.2).
-      if ((range.flags & ~(discard ? 0 : BLK_RANGE_UNMAP)) !== 0) return BlkStatus.UNSUPP;
-      const inside = range.sector + range.num_sectors <= this.capacitySectors;
-      if (!inside || range.num_sectors > RANGE_SECTORS_MAX) return BlkStatus.IOERR;
-    }
-    return ranges;
+    return rangesOf(discard, bytes, this.capacitySectors);
   }
 
   private changeRanges(discard: boolean, ranges: readonly BlkRangeValue[], slot: Slot): void {

@@ -1,10 +1,11 @@
 /** A block backend in memory whose completions a test holds back and releases in any order. */
 import type { BlockBackend, BlockCompletion, SegmentList } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { walk } from "../segments.ts";
+import { bytesOf, copyOf, walk } from "../segments.ts";
 
 export class RamDisk implements BlockBackend {
   readOnly = false;
+  blockSizeBytes = 512;
   /** When true, requests are carried out and completed only by `complete`. */
   holding = false;
   /** Calls in order, e.g. "write 512+1024". */
@@ -49,6 +50,8 @@ export class RamDisk implements BlockBackend {
     });
   }
 
+  submit(): void {}
+
   close(): void {}
 
   /** Carries out and completes the request held at `index`. */
@@ -66,18 +69,4 @@ export class RamDisk implements BlockBackend {
     if (this.holding) this.held.push(finish);
     else finish();
   }
-}
-
-function copyOf(list: SegmentList): SegmentList {
-  return {
-    count: list.count,
-    address: list.address.slice(0, list.count),
-    length: list.length.slice(0, list.count),
-  };
-}
-
-function bytesOf(list: SegmentList): number {
-  let total = 0;
-  for (let i = 0; i < list.count; i++) total += list.length[i] as number;
-  return total;
 }
