@@ -148,6 +148,7 @@ class Vmm {
         pid: getpid(),
         resets: this.#args.resets,
         exits: machine.exits(),
+        balloon: machine.balloon.status,
         paused: machine.pauseReason,
       }),
       powerButton: () => machine.pressPowerButton(),
@@ -159,6 +160,7 @@ class Vmm {
         if (typist === null) throw new ThimbleError("no_graphics", "The machine has no display.");
         typist.type(chords);
       },
+      balloon: (targetBytes) => machine.balloon.setTarget(targetBytes),
     });
   }
 
