@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { SeededRandom, testSeed } from "../base/random.ts";
+import { NodeFile } from "../host/testing/test-file.ts";
 import { type ImageJob, type OpenJobFile, runJob } from "./job.ts";
 import { Qcow2Image } from "./qcow2/image.ts";
-import { NodeFile } from "./testing/node-file.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

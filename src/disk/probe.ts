@@ -15,6 +15,12 @@ export interface ImageFacts {
   readonly backing?: { readonly name: string; readonly format: string | null };
 }
 
+/** Whether the first four bytes are those of a format with a header. */
+export function hasMagic(start: Uint8Array): boolean {
+  const words = new DataView(start.buffer, start.byteOffset, 4);
+  return words.getUint32(0) === QCOW2_MAGIC || words.getUint32(0, true) === VMDK_MAGIC;
+}
+
 /** Throws ThimbleError("bad_image") for a qcow2 or VMDK image that cannot be used. */
 export function probe(file: ImageFile): ImageFacts {
   const start = new Uint8Array(4);

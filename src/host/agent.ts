@@ -9,6 +9,8 @@ import { HttpServer } from "./http/server.ts";
 import { readHost, readMemory } from "./inventory/host.ts";
 import type { Platform } from "./platform/platform.ts";
 import { HostPower } from "./power/host-power.ts";
+import { ImageJobs } from "./storage/image-jobs.ts";
+import { ImageWork } from "./storage/image-work.ts";
 import { ImageStore } from "./storage/images.ts";
 import { TaskList } from "./tasks/tasks.ts";
 import { promisedBytes } from "./vms/admission.ts";
@@ -55,10 +57,12 @@ export async function startAgent(
   const availableMemory = () => readMemory(files).availableBytes;
   const tasks = new TaskList(platform);
   const events = new EventLog(platform);
+  const jobs = new ImageJobs(platform, `${options.runPath}/image-jobs`, options.vmmCommand);
   const images = new ImageStore(
     platform,
-    `${options.datastore}/images`,
+    options.datastore,
     () => availableMemory() - promisedBytes(vms.running()),
+    jobs,
   );
   const vms: VmManager = new VmManager(
     {
@@ -81,6 +85,7 @@ export async function startAgent(
     platform,
     token,
     images,
+    imageWork: new ImageWork(platform, images, jobs, tasks),
     vms,
     tasks,
     events,

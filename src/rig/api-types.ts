@@ -18,6 +18,9 @@ export interface Image {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly createdAt: string;
+  readonly format: "raw" | "qcow2" | "vmdk";
+  readonly virtualSizeBytes: number;
+  readonly backing?: string;
 }
 
 export interface VmSpec {
@@ -105,6 +108,8 @@ export interface Task {
   readonly startedAt: string;
   readonly endedAt?: string;
   readonly error?: ApiErrorBody;
+  readonly progressPercent?: number;
+  readonly result?: object;
 }
 
 export interface HostEvent {

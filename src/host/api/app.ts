@@ -9,6 +9,7 @@ import { type Exchange, errorResponse } from "../http/server.ts";
 import type { HostFacts } from "../inventory/host.ts";
 import type { Platform } from "../platform/platform.ts";
 import type { HostPower } from "../power/host-power.ts";
+import type { ImageWork } from "../storage/image-work.ts";
 import type { ImageStore } from "../storage/images.ts";
 import type { TaskList } from "../tasks/tasks.ts";
 import { relayConsole } from "../vms/console.ts";
@@ -16,9 +17,12 @@ import type { VmManager } from "../vms/manager.ts";
 import { relayVnc, VNC_SUBPROTOCOL } from "../vms/vnc.ts";
 import { checked, readJson } from "./read.ts";
 import {
+  checkRequest,
+  convertRequest,
   diskRequest,
   eventsQuery,
   keysRequest,
+  resizeRequest,
   shutdownRequest,
   vmChange,
   vmRequest,
@@ -30,6 +34,7 @@ export interface HostParts {
   readonly platform: Platform;
   readonly token: string;
   readonly images: ImageStore;
+  readonly imageWork: ImageWork;
   readonly vms: VmManager;
   readonly tasks: TaskList;
   readonly events: EventLog;
@@ -77,11 +82,12 @@ function hostRoutes(app: Hono<Env>, host: HostParts): void {
   app.post("/api/v1/host/actions/restart", (c) => c.json(host.power.start("restart"), 202));
 }
 
-function imageRoutes(app: Hono<Env>, { images, vms }: HostParts): void {
+function imageRoutes(app: Hono<Env>, { images, imageWork, vms }: HostParts): void {
   app.get("/api/v1/images", (c) => c.json({ items: images.list() }));
   app.post("/api/v1/images", async (c) => {
-    const { name, sizeBytes } = await readJson(c.req.raw, diskRequest);
-    return c.json(images.create(name, sizeBytes), 201);
+    const { name, sizeBytes, format, backing } = await readJson(c.req.raw, diskRequest);
+    if (format === "qcow2") return c.json(await imageWork.createQcow2(name, sizeBytes, backing), 201);
+    return c.json(images.create(name, sizeBytes as number), 201);
   });
   app.put("/api/v1/images/:name", async (c) => {
     const name = parameter(c, "name");
@@ -114,6 +120,17 @@ function imageRoutes(app: Hono<Env>, { images, vms }: HostParts): void {
     );
     const headers = { "content-type": "application/octet-stream", "content-length": String(sizeBytes) };
     return new Response(body, { headers });
+  });
+  app.post("/api/v1/images/:name/actions/convert", async (c) =>
+    c.json(imageWork.convert(parameter(c, "name"), await readJson(c.req.raw, convertRequest)), 202),
+  );
+  app.post("/api/v1/images/:name/actions/resize", async (c) => {
+    const { sizeBytes } = await readJson(c.req.raw, resizeRequest);
+    return c.json(imageWork.resize(parameter(c, "name"), sizeBytes), 202);
+  });
+  app.post("/api/v1/images/:name/actions/check", async (c) => {
+    const { repair } = await readJson(c.req.raw, checkRequest, {});
+    return c.json(imageWork.check(parameter(c, "name"), repair), 202);
   });
   app.delete("/api/v1/images/:name", (c) => {
     const name = parameter(c, "name");

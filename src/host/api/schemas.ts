@@ -186,14 +186,44 @@ export const vmChange = v.strictObject(
   SPEC_RULE,
 );
 
-export const diskRequest = v.strictObject(
+const diskSize = v.pipe(
+  whole(SECTOR_BYTES, DISK_SIZE_MAX),
+  v.multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}`),
+);
+
+export const diskRequest = v.pipe(
+  v.strictObject(
+    {
+      name: imageName(),
+      sizeBytes: v.optional(diskSize),
+      format: oneOf("raw", "qcow2"),
+      backing: v.optional(imageName()),
+    },
+    SPEC_RULE,
+  ),
+  v.forward(
+    v.check(({ sizeBytes, backing }) => sizeBytes !== undefined || backing !== undefined, "is needed"),
+    ["sizeBytes"],
+  ),
+  v.forward(
+    v.check(({ format, backing }) => backing === undefined || format === "qcow2", 'is for "qcow2" only'),
+    ["backing"],
+  ),
+);
+
+export const convertRequest = v.strictObject(
   {
-    name: imageName(),
-    sizeBytes: v.pipe(
-      whole(SECTOR_BYTES, DISK_SIZE_MAX),
-      v.multipleOf(SECTOR_BYTES, `must be a multiple of ${SECTOR_BYTES}`),
-    ),
+    to: imageName(),
+    format: v.picklist(["raw", "qcow2", "vmdk"], "must be one of raw, qcow2, vmdk"),
+    kind: oneOf("streamOptimized", "monolithicSparse"),
   },
+  SPEC_RULE,
+);
+
+export const resizeRequest = v.strictObject({ sizeBytes: diskSize }, SPEC_RULE);
+
+export const checkRequest = v.strictObject(
+  { repair: v.optional(v.boolean("must be true or false"), false) },
   SPEC_RULE,
 );
 

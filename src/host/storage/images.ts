@@ -4,18 +4,35 @@
  * An upload goes to a file whose name begins with a dot, which no image's can, and becomes an image by being renamed
  * when it is complete. So an image is always whole, and what was cut short is found and removed.
  */
+import { messageOf } from "../../base/errors.ts";
+import { hasMagic, type ImageFacts, type ImageFormat } from "../../disk/probe.ts";
 import { ENOSPC, SystemError } from "../../sys/errno.ts";
 import { O_CREAT, O_EXCL, O_RDONLY, O_WRONLY } from "../../sys/fs.ts";
+import type { BackingFile } from "../../vmm/config.ts";
 import { RequestError } from "../http/errors.ts";
 import type { FileInfo, Platform } from "../platform/platform.ts";
+import { ImageFormats } from "./formats.ts";
+import type { ImageJobs } from "./image-jobs.ts";
 import { IMAGE_NAME, IMAGE_NAME_RULE } from "./names.ts";
 
 export interface Image {
   readonly name: string;
+  /** Of the file. */
   readonly sizeBytes: number;
   /** Space taken: less than the size for a sparse file. */
   readonly allocatedBytes: number;
   readonly createdAt: string;
+  readonly format: ImageFormat;
+  /** Of the disk. */
+  readonly virtualSizeBytes: number;
+  /** Name of the image that it is based on. */
+  readonly backing?: string;
+}
+
+/** The file of a disk, and those it is based on, the nearest first. */
+export interface DiskFiles {
+  readonly format: "raw" | "qcow2";
+  readonly backing: readonly BackingFile[];
 }
 
 /** Where an upload's bytes come from; null at the end. */
@@ -26,6 +43,8 @@ const RESERVE_BYTES = 64 * 1024 * 1024;
 /** Bytes between two looks at the space left. */
 const SPACE_CHECK_BYTES = 8 * 1024 * 1024;
 const READ_SIZE = 256 * 1024;
+/** Images based on images based on images. */
+const CHAIN_MAX = 16;
 /** virtio-blk counts in these. */
 export const SECTOR_BYTES = 512;
 
@@ -33,16 +52,22 @@ export class ImageStore {
   readonly #platform: Pick<Platform, "files" | "randomHex">;
   readonly #directory: string;
   readonly #availableMemory: () => number;
+  readonly #jobs: ImageJobs;
+  readonly #formats: ImageFormats;
 
   /** `availableMemory` gives the bytes of memory that are not in use and not promised to running guests. */
   constructor(
     platform: Pick<Platform, "files" | "randomHex">,
-    directory: string,
+    datastore: string,
     availableMemory: () => number,
+    jobs: ImageJobs,
   ) {
+    const directory = `${datastore}/images`;
     this.#platform = platform;
     this.#directory = directory;
     this.#availableMemory = availableMemory;
+    this.#jobs = jobs;
+    this.#formats = new ImageFormats(platform.files, `${datastore}/formats.json`);
     platform.files.makeDirectories(directory);
     for (const { name } of platform.files.readDirectory(directory)) {
       if (name.startsWith(".")) platform.files.tryUnlink(`${directory}/${name}`);
@@ -52,7 +77,7 @@ export class ImageStore {
   list(): Image[] {
     return this.#platform.files.readDirectory(this.#directory).flatMap(({ name }) => {
       const info = IMAGE_NAME.test(name) ? this.#info(name) : null;
-      return info === null ? [] : [describe(name, info)];
+      return info === null ? [] : [this.#describe(name, info)];
     });
   }
 
@@ -62,7 +87,7 @@ export class ImageStore {
     if (info === null) {
       throw new RequestError(404, "image_not_found", `There is no image "${name}". Upload it first.`);
     }
-    return describe(name, info);
+    return this.#describe(name, info);
   }
 
   has(name: string): boolean {
@@ -87,9 +112,10 @@ export class ImageStore {
     mayCommit: () => void,
   ): Promise<Image> {
     const { files } = this.#platform;
-    const target = this.path(name);
+    checkName(name);
+    this.#checkReplaceable(name);
     this.#checkSpace(expectedBytes ?? 0);
-    const partial = this.#partialPath();
+    const partial = this.partialPath();
     const fd = files.open(partial, O_WRONLY | O_CREAT | O_EXCL, 0o644);
     let committed = false;
     try {
@@ -102,8 +128,10 @@ export class ImageStore {
         }
         files.writeAll(fd, piece);
       }
+      const facts = await this.#probe(partial);
       mayCommit();
-      files.rename(partial, target);
+      this.#checkReplaceable(name);
+      this.commit(partial, name, facts);
       committed = true;
     } catch (error) {
       throw asFull(error);
@@ -114,23 +142,15 @@ export class ImageStore {
     return this.get(name);
   }
 
-  /** Makes an empty disk that takes no space until it is written to. Throws RequestError: 409 when the name is taken. */
+  /** Makes an empty raw disk that takes no space until it is written to. Throws RequestError: 409 when the name is taken. */
   create(name: string, sizeBytes: number): Image {
     const { files } = this.#platform;
-    const target = this.path(name);
-    if (this.has(name)) {
-      throw new RequestError(
-        409,
-        "image_exists",
-        `There is an image "${name}" already. Choose another name.`,
-        "name",
-      );
-    }
-    const partial = this.#partialPath();
+    this.checkFree(name, "name");
+    const partial = this.partialPath();
     const fd = files.open(partial, O_WRONLY | O_CREAT | O_EXCL, 0o644);
     try {
       files.ftruncate(fd, sizeBytes);
-      files.rename(partial, target);
+      this.commit(partial, name, { format: "raw", virtualSizeBytes: sizeBytes });
     } catch (error) {
       files.tryUnlink(partial);
       throw asFull(error);
@@ -158,10 +178,75 @@ export class ImageStore {
     return out;
   }
 
-  /** Throws RequestError (404). */
+  /** Throws RequestError: 404, or 409 when other images are based on it. */
   delete(name: string): void {
     this.get(name);
+    this.#checkReplaceable(name);
+    this.#formats.forget(name);
     this.#platform.files.tryUnlink(this.path(name));
+  }
+
+  /** Throws RequestError (409) when there is an image of that name. */
+  checkFree(name: string, field: string): void {
+    checkName(name, field);
+    if (!this.has(name)) return;
+    throw new RequestError(
+      409,
+      "image_exists",
+      `There is an image "${name}" already. Choose another name.`,
+      field,
+    );
+  }
+
+  /** Where a file is made that `commit` makes an image. */
+  partialPath(): string {
+    return `${this.#directory}/.upload-${this.#platform.randomHex(8)}`;
+  }
+
+  /** Makes an image of a file that is complete. */
+  commit(partial: string, name: string, facts: ImageFacts): void {
+    // The other way round a power cut could leave an image of unknown format, which is taken for raw.
+    this.#formats.note(name, facts);
+    this.#platform.files.rename(partial, this.path(name));
+  }
+
+  /** An image has another disk than before. */
+  noteResized(name: string, virtualSizeBytes: number): void {
+    const facts = this.#formats.get(name);
+    if (facts !== null) this.#formats.note(name, { ...facts, virtualSizeBytes });
+  }
+
+  /** Throws RequestError (507) when work on images has to stop for want of room. */
+  checkRoom(): void {
+    this.#checkSpace(1);
+  }
+
+  /**
+   * How a VMM opens a disk. Only images of the datastore are ever part of a chain, under their own names. Throws
+   * RequestError (409), naming `field`.
+   */
+  diskFiles(name: string, field: string): DiskFiles {
+    const top = this.#formats.get(name)?.format ?? "raw";
+    if (top === "vmdk") throw unusable(`"${name}" is a VMDK image. Convert it to qcow2 or raw first.`, field);
+    const backing: BackingFile[] = [];
+    let below = this.#formats.get(name)?.backing;
+    for (let owner = name; below !== undefined; below = this.#formats.get(owner)?.backing) {
+      const next = below.name;
+      if (backing.length === CHAIN_MAX)
+        throw unusable(`"${name}" has more than ${CHAIN_MAX} images below it.`, field);
+      if (!IMAGE_NAME.test(next))
+        throw unusable(`"${owner}" is based on "${next}", which is no image's name.`, field);
+      if (!this.has(next))
+        throw unusable(`"${owner}" is based on "${next}", which is not there. Upload it.`, field);
+      const format = this.#formats.get(next)?.format ?? "raw";
+      if (format === "vmdk") throw unusable(`"${owner}" is based on "${next}", a VMDK image.`, field);
+      if (below.format !== null && below.format !== format) {
+        throw unusable(`"${owner}" takes "${next}" for ${below.format}, but it is ${format}.`, field);
+      }
+      backing.push({ path: this.path(next), format });
+      owner = next;
+    }
+    return { format: top, backing };
   }
 
   /** The image's bytes: a source, and what releases it when it is not read to the end. Opens the file at the first read. */
@@ -194,8 +279,50 @@ export class ImageStore {
     return info?.kind === "file" ? info : null;
   }
 
-  #partialPath(): string {
-    return `${this.#directory}/.upload-${this.#platform.randomHex(8)}`;
+  #describe(name: string, info: FileInfo): Image {
+    const { sizeBytes, allocatedBytes, createdMs } = info;
+    const facts = this.#formats.get(name) ?? {
+      format: "raw" as const,
+      virtualSizeBytes: sizeBytes,
+      backing: undefined,
+    };
+    return {
+      name,
+      sizeBytes,
+      allocatedBytes,
+      createdAt: new Date(createdMs).toISOString(),
+      format: facts.format,
+      virtualSizeBytes: facts.virtualSizeBytes,
+      ...(facts.backing === undefined ? {} : { backing: facts.backing.name }),
+    };
+  }
+
+  /** Only what may be of another format is given to a process that knows it. */
+  async #probe(path: string): Promise<ImageFacts> {
+    const { files } = this.#platform;
+    const start = new Uint8Array(4);
+    const fd = files.open(path, O_RDONLY);
+    try {
+      files.pread(fd, start, 0);
+    } finally {
+      files.close(fd);
+    }
+    if (!hasMagic(start)) return { format: "raw", virtualSizeBytes: files.tryStat(path)?.sizeBytes ?? 0 };
+    try {
+      return (await this.#jobs.run({ op: "probe", path })) as ImageFacts;
+    } catch (error) {
+      throw new RequestError(400, "bad_image", messageOf(error));
+    }
+  }
+
+  #checkReplaceable(name: string): void {
+    const [other] = this.#formats.basedOn(name).filter((based) => this.has(based));
+    if (other === undefined) return;
+    throw new RequestError(
+      409,
+      "image_in_use",
+      `The image "${other}" is based on "${name}". Delete or convert it first.`,
+    );
   }
 
   #checkSpace(neededBytes: number): void {
@@ -207,15 +334,14 @@ export class ImageStore {
   }
 }
 
-function describe(name: string, info: FileInfo): Image {
-  const { sizeBytes, allocatedBytes, createdMs } = info;
-  return { name, sizeBytes, allocatedBytes, createdAt: new Date(createdMs).toISOString() };
+function checkName(name: string, field = "name"): void {
+  if (!IMAGE_NAME.test(name)) {
+    throw new RequestError(400, "invalid_name", `The image's name ${IMAGE_NAME_RULE}.`, field);
+  }
 }
 
-function checkName(name: string): void {
-  if (!IMAGE_NAME.test(name)) {
-    throw new RequestError(400, "invalid_name", `The image's name ${IMAGE_NAME_RULE}.`, "name");
-  }
+function unusable(message: string, field: string): RequestError {
+  return new RequestError(409, "image_unusable", `The image ${message}`, field);
 }
 
 function full(detail: string): RequestError {

@@ -16,6 +16,10 @@ export interface Task {
   readonly startedAt: string;
   readonly endedAt?: string;
   readonly error?: { readonly code: string; readonly message: string };
+  /** Of long work: how much is done. */
+  readonly progressPercent?: number;
+  /** What the work found out. */
+  readonly result?: object;
 }
 
 /** Tasks kept after their end; the oldest are forgotten first. */
@@ -36,13 +40,24 @@ export class TaskList {
     this.#platform = platform;
   }
 
-  /** Runs `work` as a task: it succeeds when the promise resolves, and fails with the error it rejects with. */
-  start(kind: string, object: ObjectReference, work: () => Promise<void>): Task {
+  /**
+   * Runs `work` as a task: it succeeds when the promise resolves, to a result or nothing, and fails with the error it
+   * rejects with. Long work tells how far it has come.
+   */
+  start(
+    kind: string,
+    object: ObjectReference,
+    work: (onPercent: (percent: number) => void) => Promise<object | undefined> | Promise<void>,
+  ): Task {
     // Not counted: a client that waits over a restart of the agent must not find another task under its id.
     const id = `task-${this.#platform.randomHex(6)}`;
     const task: Task = { id, kind, object, state: "running", startedAt: timestamp(this.#platform) };
-    const ended = work().then(
-      () => this.#end(id, { state: "succeeded" }),
+    const onPercent = (progressPercent: number) => {
+      const entry = this.#entries.get(id);
+      if (entry?.task.state === "running") entry.task = { ...entry.task, progressPercent };
+    };
+    const ended = (work(onPercent) as Promise<object | undefined>).then(
+      (result) => this.#end(id, { state: "succeeded", ...(result === undefined ? {} : { result }) }),
       (error: unknown) => {
         const code = error instanceof ThimbleError ? error.code : "internal_error";
         this.#platform.log.warn(`${kind} of ${object.id} failed: ${messageOf(error)}`);
@@ -85,7 +100,7 @@ export class TaskList {
     return entry;
   }
 
-  #end(id: string, outcome: Pick<Task, "state" | "error">): void {
+  #end(id: string, outcome: Pick<Task, "state" | "error" | "result">): void {
     const entry = this.#entries.get(id) as Entry;
     entry.task = { ...entry.task, ...outcome, endedAt: timestamp(this.#platform) };
     let surplus = -ENDED_TASKS_MAX;

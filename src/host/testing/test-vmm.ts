@@ -4,8 +4,11 @@
  */
 import { readFileSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
+import type { ThimbleError } from "../../base/errors.ts";
+import { type ImageJob, type JobReport, runJob } from "../../disk/job.ts";
 import type { VmmConfig } from "../../vmm/config.ts";
 import type { ControlRequest, VmmStatus } from "../../vmm/control.ts";
+import { NodeFile } from "./test-file.ts";
 
 export interface Behaviour {
   /** Ends with this status at once, after writing `words` to standard error. */
@@ -19,6 +22,24 @@ export interface Behaviour {
   readonly busyTyping?: boolean;
   /** Takes no clients at the serial port. */
   readonly refuseConsole?: boolean;
+}
+
+if (process.argv.at(-2) === "--image-job") {
+  const say = (line: JobReport) => process.stdout.write(`${JSON.stringify(line)}\n`);
+  const flags = { read: "r", write: "r+", make: "wx+" } as const;
+  try {
+    const job = JSON.parse(process.argv.at(-1) as string) as ImageJob;
+    const result = runJob(
+      job,
+      (path, mode) => new NodeFile(path, flags[mode]),
+      (percent) => say({ percent }),
+    );
+    say({ result });
+  } catch (error) {
+    say({ error: { code: (error as ThimbleError).code, message: (error as Error).message } });
+    process.exitCode = 1;
+  }
+  process.exit();
 }
 
 const config = JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) as VmmConfig;

@@ -81,6 +81,9 @@ export class VmManager {
     checkBalloon(spec);
     this.#checkMemory(spec);
     this.#checkImages(spec);
+    disks.forEach(({ image }, i) => {
+      this.#environment.images.diskFiles(image, `disks[${i}].image`);
+    });
     const record = { id, createdAt: timestamp(platform), spec };
     const variables = "firmware" in spec.boot ? this.#variables(spec.boot.variables) : null;
     try {

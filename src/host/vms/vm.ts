@@ -144,6 +144,9 @@ export class Vm {
         );
       }
     }
+    this.spec.disks.forEach(({ image }, i) => {
+      environment.images.diskFiles(image, `disks[${i}].image`);
+    });
     checkDisks(this.spec, environment.running());
     checkMemory(this.spec, environment.availableMemory(), environment.running());
     this.#move("start");

@@ -28,12 +28,16 @@ export function vmmConfig(
     memoryBytes,
     ...(memory === undefined ? {} : { memory }),
     boot: bootConfig(id, spec, stores),
-    disks: disks.map(({ image, readOnly, ...rest }, i) => ({
-      path: stores.images.path(image),
-      readOnly: readOnly ?? false,
-      serial: `${id}-${i}`,
-      ...rest,
-    })),
+    disks: disks.map(({ image, readOnly, ...rest }, i) => {
+      const { format, backing } = stores.images.diskFiles(image, `disks[${i}].image`);
+      return {
+        path: stores.images.path(image),
+        readOnly: readOnly ?? false,
+        serial: `${id}-${i}`,
+        ...(format === "raw" ? {} : { format, backing }),
+        ...rest,
+      };
+    }),
     networks: taps.map((tap, i) => {
       const { mac, vhost } = networks[i] as VmSpec["networks"][number];
       return { tap, mac, ...(vhost === undefined ? {} : { vhost }) };

@@ -1,6 +1,6 @@
-/** An ImageFile under Node, for tests and build tools. */
+/** An ImageFile under Node. */
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
-import type { ImageFile } from "../image-file.ts";
+import type { ImageFile } from "../../disk/image-file.ts";
 
 export class NodeFile implements ImageFile {
   readonly #fd: number;
