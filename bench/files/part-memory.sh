@@ -1,0 +1,53 @@
+# What VMMs hold beside guest memory, per VM, with 1, 10 and 50 VMs that have booted Linux and idle.
+starting_max=4
+seconds_max=300
+
+# PSS of the processes less that of guest memory, which is Thimble's memfd of that name, or for QEMU what is mapped in
+# one piece of half of it or more. Shared pages count by their share, so the program's text is spread over all VMs.
+overhead_kib() {
+  for process in $pids; do cat /proc/$process/smaps; done | awk -v half=$((memory_mib * 512)) -v count=$1 '
+    /^[0-9a-f]+-[0-9a-f]+ / { guest = /memfd:guest-ram/ }
+    /^Size:/ { if ($2 >= half) guest = 1 }
+    /^Pss:/ { if (!guest) total += $2 }
+    END { printf "%d", total / count }'
+}
+
+ready_count() { cat /tmp/console.* | grep -c THIMBLE-GUEST-READY; }
+
+# grow_to COUNT: starts VMs until there are so many and all have booted; a few at a time, as many would only wait.
+grow_to() {
+  deadline=$(($(cut -d. -f1 /proc/uptime) + seconds_max))
+  while :; do
+    ready=$(ready_count)
+    if [ $ready -ge $1 ]; then return 0; fi
+    if [ $(cut -d. -f1 /proc/uptime) -gt $deadline ]; then return 1; fi
+    if [ $started -lt $1 ] && [ $((started - ready)) -lt $starting_max ]; then
+      started=$((started + 1))
+      console=/tmp/console.$started
+      start $vmm_name
+      pids="$pids $pid"
+    else
+      sleep 0.2
+    fi
+  done
+}
+
+defaults
+memory_mib=128
+for vmm_name in thimble qemu-microvm qemu-q35; do
+  pids=
+  started=0
+  for count in 1 10 50; do
+    if ! grow_to $count; then
+      echo "RESULT $vmm_name failed memory: $(ready_count) of $count VMs booted"
+      head -c 500 /tmp/errors
+      break
+    fi
+    sleep 2
+    echo "RESULT $vmm_name memory-$count $(overhead_kib $count)"
+  done
+  kill -9 $pids
+  wait $pids 2>/dev/null
+  rm -f /tmp/console.*
+done
+console=/tmp/out
