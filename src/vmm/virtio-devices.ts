@@ -92,7 +92,9 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const faults = new DiskFaults(parts.clock, parts.pause);
   const ring = once(() => IoRing.tryOpen(parts.loop, RING_REQUESTS));
   config.disks.forEach((disk, i) => {
-    const backend = forField(`disks[${i}].path`, () => openDisk(disk, memory, ring));
+    const backend = forField(`disks[${i}].path`, () =>
+      openDisk(disk, { memory, ring, log: parts.complaints }),
+    );
     backends.push(backend);
     const { serial } = disk;
     const device = new VirtioBlk({

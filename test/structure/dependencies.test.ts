@@ -17,9 +17,9 @@ const imageRules: Record<string, Rule> = {
   "src/base": { may: [] },
   "src/disk": { may: ["src/base"] },
   "src/sys": { may: ["src/base"] },
-  "src/vmm": { may: ["src/base", "src/sys"] },
+  "src/vmm": { may: ["src/base", "src/sys", "src/disk"] },
   "src/host": {
-    may: ["src/base", "src/sys"],
+    may: ["src/base", "src/sys", "src/disk"],
     typesOf: ["src/vmm/config.ts", "src/vmm/control.ts"],
     packages: ["hono", "valibot"],
   },

@@ -30,6 +30,19 @@ const SECTOR = 512;
 const CACHE_BYTES = 1024 * 1024;
 const REFCOUNT_CACHE_BYTES = 256 * 1024;
 
+/**
+ * What a piece of the disk is: bytes at an offset of the file, zeroes, what the backing file has there, or what only the
+ * image itself can read or write.
+ */
+export type PlaceKind = "data" | "zeroes" | "backing" | "other";
+
+export interface Place {
+  kind: PlaceKind;
+  /** Of "data". */
+  fileOffset: number;
+  length: number;
+}
+
 export interface Qcow2Options {
   readonly readOnly?: boolean;
   /** What clusters that the image does not have are read from; the caller has found and opened it by the header. */
@@ -46,6 +59,7 @@ export class Qcow2Image implements DiskImage {
   readonly #l1: DataView;
   readonly #l2: TableCache;
   readonly #refcounts: Refcounts;
+  readonly #found = { kind: "other" as PlaceKind, fileOffset: 0 };
   #l1Dirty = false;
   /** The header says that the image is in use. */
   #marked = false;
@@ -75,6 +89,34 @@ export class Qcow2Image implements DiskImage {
 
   get sizeBytes(): number {
     return this.header.sizeBytes;
+  }
+
+  /**
+   * Where the disk's bytes from `offset` on are, for a caller that moves data itself: fills `place` for as many of the
+   * `length` bytes as are of one kind, and lie in one piece if they are data. What it says of data holds until something
+   * but plain overwriting in place is done to the image. `forWriting`: only what may be overwritten in place counts as
+   * data.
+   */
+  locate(offset: number, length: number, forWriting: boolean, place: Place): void {
+    place.length = 0;
+    while (place.length < length) {
+      const at = offset + place.length;
+      const inCluster = at % this.#clusterBytes;
+      this.#locateIn(at - inCluster, forWriting);
+      const { kind, fileOffset } = this.#found;
+      if (place.length === 0) {
+        place.kind = kind;
+        place.fileOffset = fileOffset + inCluster;
+      } else if (kind !== place.kind || (kind === "data" && fileOffset !== place.fileOffset + place.length)) {
+        return;
+      }
+      place.length += Math.min(this.#clusterBytes - inCluster, length - place.length);
+    }
+  }
+
+  /** To be called before what `locate` named is overwritten. */
+  beginWriting(): void {
+    this.#mark();
   }
 
   readAt(offset: number, target: Uint8Array): void {
@@ -220,6 +262,33 @@ export class Qcow2Image implements DiskImage {
     return { offset: refcount_table_offset, clusters: refcount_table_clusters };
   }
 
+  /** Sets `#found` to where a cluster is. */
+  #locateIn(clusterAt: number, forWriting: boolean): void {
+    const found = this.#found;
+    const table = this.#tableFor(clusterAt);
+    const slot = this.#slot(clusterAt);
+    const high = table === null ? 0 : table.view.getUint32(slot);
+    const low = table === null ? 0 : table.view.getUint32(slot + 4);
+    found.fileOffset = 0;
+    found.kind = "other";
+    const isZero = (low & ALL_ZEROES) !== 0 && this.header.version === 3;
+    if ((high & COMPRESSED) !== 0) return;
+    if (forWriting && ((high & COPIED) === 0 || isZero || !this.#isOwnTable(clusterAt))) return;
+    const offset = isZero ? 0 : this.#offsetIn(high, low);
+    if (offset !== 0) {
+      found.kind = "data";
+      found.fileOffset = offset;
+    } else {
+      found.kind = isZero || this.#backing === null ? "zeroes" : "backing";
+    }
+  }
+
+  /** Whether a cluster's L2 table may be changed where it is. */
+  #isOwnTable(clusterAt: number): boolean {
+    const at = Math.floor(clusterAt / (this.#clusterBytes * this.#perTable)) * ENTRY_BYTES;
+    return (this.#l1.getUint32(at) & COPIED) !== 0;
+  }
+
   #readPiece(clusterAt: number, inCluster: number, target: Uint8Array): void {
     const table = this.#tableFor(clusterAt);
     const slot = this.#slot(clusterAt);
@@ -260,11 +329,17 @@ export class Qcow2Image implements DiskImage {
       this.#readPiece(clusterAt, 0, whole);
       whole.set(data, inCluster);
     }
-    const offset = ours && zero ? this.#offsetIn(high, low) : this.#refcounts.allocate();
-    this.#file.writeAt(offset, whole);
+    const isNew = !(ours && zero);
+    const offset = isNew ? this.#refcounts.allocate() : this.#offsetIn(high, low);
+    try {
+      this.#file.writeAt(offset, whole);
+    } catch (error) {
+      if (isNew) this.#refcounts.change(offset / this.#clusterBytes, -1);
+      throw error;
+    }
     table = this.#tableForWriting(clusterAt);
     this.#setEntry(table, slot, COPIED, offset);
-    if (!(ours && zero)) this.#release(high, low);
+    if (isNew) this.#release(high, low);
   }
 
   /** A whole cluster reads as zeroes from now on, and takes no room. False where the version cannot say so. */

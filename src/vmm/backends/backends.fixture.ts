@@ -1,17 +1,23 @@
 /** The program of backends.native.test.ts: the backends on real files and sockets, with real guest memory. */
 import { GiB } from "../../base/addresses.ts";
 import { SeededRandom } from "../../base/random.ts";
+import { createQcow2 } from "../../disk/qcow2/create.ts";
+import { Qcow2Image } from "../../disk/qcow2/image.ts";
 import { EIO } from "../../sys/errno.ts";
 import { commandLine } from "../../sys/exec.ts";
 import { close, ftruncate, O_CREAT, O_RDWR, open, statFd, unlink } from "../../sys/fs.ts";
+import { IoRing } from "../../sys/io-uring.ts";
 import { connectUnix } from "../../sys/listener.ts";
 import type { EventLoop } from "../../sys/loop.ts";
 import { mapGuestRam } from "../../sys/memory.ts";
 import { equal, ok, runTests, test, throwsName } from "../../sys/native/harness.ts";
+import { RandomAccessFile } from "../../sys/random-access-file.ts";
 import { utf8Decode, utf8Encode } from "../../sys/text.ts";
-import type { BlockCompletion, SegmentList } from "../contract.ts";
+import type { DiskConfig } from "../config.ts";
+import type { BlockBackend, BlockCompletion, SegmentList } from "../contract.ts";
 import { createSegmentList, GuestMemory, layoutRam } from "../memory/guest-memory.ts";
 import { CharSocket } from "./char-socket.ts";
+import { openDisk } from "./open-disk.ts";
 import { RawDisk } from "./raw-disk.ts";
 import { listenUnixSocket } from "./unix-socket.ts";
 
@@ -29,7 +35,7 @@ function image(name: string, sizeBytes: number): { path: string; fd: number } {
 }
 
 /** Without a ring, every request completes at once. */
-function openDisk(path: string, readOnly = false): RawDisk {
+function openRaw(path: string, readOnly = false): RawDisk {
   return new RawDisk(path, memory, { readOnly });
 }
 
@@ -55,7 +61,7 @@ function segments(...parts: [address: number, length: number][]): SegmentList {
 
 test("what is written from scattered guest memory is read back into other places", () => {
   const { path, fd } = image("scattered", 8 * MiB);
-  const disk = openDisk(path);
+  const disk = openRaw(path);
   const random = new SeededRandom(1);
   const from: [number, number][] = [
     [0x1000, 512],
@@ -93,7 +99,7 @@ test("what is written from scattered guest memory is read back into other places
 
 test("a request of more segments than one system call takes is done in several", () => {
   const { path, fd } = image("many", 4 * MiB);
-  const disk = openDisk(path);
+  const disk = openRaw(path);
   const count = 3000;
   const parts = Array.from({ length: count }, (_, i): [number, number] => [0x10_0000 + i * 1024, 512]);
   parts.forEach(([address], i) => {
@@ -114,7 +120,7 @@ test("a request of more segments than one system call takes is done in several",
 
 test("a file that became shorter gives an input/output error", () => {
   const { path, fd } = image("shorter", MiB);
-  const disk = openDisk(path);
+  const disk = openRaw(path);
   ftruncate(fd, 4096);
   equal(
     resultOf((done) => disk.read(0, segments([0, 8192]), done)),
@@ -126,7 +132,7 @@ test("a file that became shorter gives an input/output error", () => {
 
 test("discarded and zeroed ranges read as zeroes, and holes take no space", () => {
   const { path, fd } = image("holes", 8 * MiB);
-  const disk = openDisk(path);
+  const disk = openRaw(path);
   memory.write(0, new Uint8Array(4 * MiB).fill(0xaa));
   equal(
     resultOf((done) => disk.write(0, segments([0, 4 * MiB]), done)),
@@ -164,22 +170,169 @@ test("discarded and zeroed ranges read as zeroes, and holes take no space", () =
 
 test("a disk is written by one VM or read by many", () => {
   const { path, fd } = image("locked", MiB);
-  const writer = openDisk(path);
-  throwsName("ThimbleError", () => openDisk(path));
-  throwsName("ThimbleError", () => openDisk(path, true));
+  const writer = openRaw(path);
+  throwsName("ThimbleError", () => openRaw(path));
+  throwsName("ThimbleError", () => openRaw(path, true));
   writer.close();
-  const readers = [openDisk(path, true), openDisk(path, true)];
-  throwsName("ThimbleError", () => openDisk(path));
+  const readers = [openRaw(path, true), openRaw(path, true)];
+  throwsName("ThimbleError", () => openRaw(path));
   for (const reader of readers) reader.close();
   close(fd);
 });
 
 test("what is no disk image is refused", () => {
   const { path, fd } = image("tiny", 511);
-  throwsName("ThimbleError", () => openDisk(path));
-  throwsName("ThimbleError", () => openDisk("/dev/null"));
-  throwsName("SystemError", () => openDisk(`${directory}/none`));
+  throwsName("ThimbleError", () => openRaw(path));
+  throwsName("ThimbleError", () => openRaw("/dev/null"));
+  throwsName("SystemError", () => openRaw(`${directory}/none`));
   close(fd);
+});
+
+/** What a disk under test is opened as: with or without a ring, past the page cache or not. */
+const WAYS = ["waiting", "ring", "ring, direct"] as const;
+
+interface Opened {
+  readonly disk: BlockBackend;
+  run(request: (done: BlockCompletion) => void): Promise<number>;
+  close(): void;
+}
+
+/** Null where this machine has no ring. */
+function openBy(loop: EventLoop, way: (typeof WAYS)[number], config: DiskConfig): Opened | null {
+  const ring = way === "waiting" ? null : IoRing.tryOpen(loop, 64);
+  if (way !== "waiting" && ring === null) return null;
+  const cache = way === "ring, direct" ? "direct" : "cached";
+  const host = { memory, ring: () => ring, log: (message: string) => ok(false, message) };
+  const disk = openDisk({ ...config, cache }, host);
+  return {
+    disk,
+    run: (request) =>
+      new Promise((resolve) => {
+        request(resolve);
+        disk.submit();
+      }),
+    close: () => {
+      disk.close();
+      ring?.close();
+    },
+  };
+}
+
+/** For arrays of whole, aligned words. */
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  const [one, other] = [a, b].map(
+    (bytes) => new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4),
+  );
+  return (one as Uint32Array).every((word, i) => word === (other as Uint32Array)[i]);
+}
+
+/** Random requests, up to eight at once, none touching what another is at; a copy in memory says what has to be read. */
+async function compareWithModel(
+  loop: EventLoop,
+  opened: Opened,
+  random: SeededRandom,
+  rounds: number,
+): Promise<void> {
+  const { disk, run } = opened;
+  const model = new Uint8Array(disk.sizeBytes);
+  const block = disk.blockSizeBytes ?? 512;
+  const LANES = 8;
+  const laneBytes = Math.floor(disk.sizeBytes / LANES / 4096) * 4096;
+  const lane = async (index: number): Promise<void> => {
+    for (let round = 0; round < rounds; round++) {
+      const start = index * laneBytes + random.below(laneBytes / block) * block;
+      const length = Math.min(random.pick([block, 4096, 65536, 150 * 1024]), (index + 1) * laneBytes - start);
+      const size = Math.ceil(length / block) * block;
+      // Buffers at odd places, in two segments; each lane has its own.
+      const at = GiB + index * 2 * MiB + random.pick([0, 512, 13]);
+      const cut = random.below(size / 512) * 512;
+      const list = cut === 0 ? segments([at, size]) : segments([at, cut], [at + MiB, size - cut]);
+      const operation = random.below(10);
+      if (operation < 4) {
+        const data = new Uint8Array(size).fill(random.below(256));
+        for (let i = 0; i < size; i += 512) data[i] = i >> 9;
+        memory.write(at, data.subarray(0, cut === 0 ? size : cut));
+        if (cut !== 0) memory.write(at + MiB, data.subarray(cut));
+        equal(await run((done) => disk.write(start, list, done)), 0, "write");
+        model.set(data, start);
+      } else if (operation < 8) {
+        equal(await run((done) => disk.read(start, list, done)), 0, "read");
+        const back = new Uint8Array(size);
+        back.set(memory.read(at, cut === 0 ? size : cut));
+        if (cut !== 0) back.set(memory.read(at + MiB, size - cut), cut);
+        ok(sameBytes(back, model.subarray(start, start + size)), `wrong bytes in ${size} at ${start}`);
+      } else if (operation === 8) {
+        equal(await run((done) => disk.writeZeroes(start, size, random.below(2) === 0, done)), 0, "zeroes");
+        model.fill(0, start, start + size);
+      } else {
+        equal(await run((done) => disk.flush(done)), 0, "flush");
+      }
+      if (random.below(20) === 0) await loop.sleep(0);
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, (_, index) => lane(index)));
+}
+
+for (const way of WAYS) {
+  test(`a raw disk does what was asked of it (${way})`, async (loop) => {
+    const { path, fd } = image(`model-${way}`, 24 * MiB);
+    const opened = openBy(loop, way, { path, readOnly: false });
+    if (opened !== null) {
+      await compareWithModel(loop, opened, new SeededRandom(7), 150);
+      opened.close();
+    }
+    close(fd);
+  });
+
+  test(`a qcow2 disk does what was asked of it, and is sound afterwards (${way})`, async (loop) => {
+    const { path, fd } = image(`model-${way}.qcow2`, 0);
+    createQcow2(new RandomAccessFile(fd, path), { sizeBytes: 24 * MiB });
+    const opened = openBy(loop, way, { path, readOnly: false, format: "qcow2" });
+    if (opened !== null) {
+      await compareWithModel(loop, opened, new SeededRandom(8), 150);
+      opened.close();
+      const again = new Qcow2Image(new RandomAccessFile(open(path, O_RDWR), path));
+      const { leaks, errors } = again.check();
+      equal(`${leaks} ${errors}`, "0 0");
+      again.close();
+    }
+    close(fd);
+  });
+}
+
+test("a qcow2 disk reads what it does not have from the files it is based on", async (loop) => {
+  const base = image("base.raw", MiB);
+  memory.write(0, new Uint8Array(MiB).fill(0x11));
+  const raw = openDisk({ path: base.path, readOnly: false }, { memory, ring: () => null, log: () => {} });
+  raw.write(0, segments([0, MiB]), () => {});
+  raw.close();
+  const { path, fd } = image("top.qcow2", 0);
+  createQcow2(new RandomAccessFile(fd, path), {
+    sizeBytes: 2 * MiB,
+    backing: { name: "base.raw", format: "raw" },
+  });
+  const config = {
+    path,
+    readOnly: false,
+    format: "qcow2",
+    backing: [{ path: base.path, format: "raw" }],
+  } as const;
+  throwsName("ThimbleError", () =>
+    openDisk({ path, readOnly: false, format: "qcow2" }, { memory, ring: () => null, log: () => {} }),
+  );
+  const opened = openBy(loop, "waiting", config) as Opened;
+  memory.write(0, new Uint8Array(512).fill(0x22));
+  equal(await opened.run((done) => opened.disk.write(4096, segments([0, 512]), done)), 0);
+  equal(await opened.run((done) => opened.disk.read(0, segments([GiB, 2 * MiB]), done)), 0);
+  const back = memory.read(GiB, 2 * MiB);
+  const expected = (i: number) => (i >= MiB ? 0 : i >= 4096 && i < 4608 ? 0x22 : 0x11);
+  equal(
+    back.findIndex((byte, i) => byte !== expected(i)),
+    -1,
+  );
+  opened.close();
+  close(fd);
+  close(base.fd);
 });
 
 async function withSocket(
