@@ -26,6 +26,7 @@ interface Programs {
   readonly net: Buffer;
   readonly exitsPort: Buffer;
   readonly exitsMmio: Buffer;
+  readonly idle: Buffer;
 }
 
 /** Compiles the C of files/. Needs gcc and musl-gcc, which the image is built with. */
@@ -54,6 +55,7 @@ async function buildPrograms(): Promise<Programs> {
       ),
       exitsPort: await compile("gcc", "exits-port", ...kernel),
       exitsMmio: await compile("gcc", "exits-mmio", ...kernel, "-DMMIO"),
+      idle: await compile("gcc", "idle", ...kernel, "-DIDLE"),
     };
   } finally {
     rmSync(directory, { recursive: true });
@@ -95,6 +97,7 @@ export async function writeBenchArchive(path: string): Promise<void> {
       ...scriptEntries(),
       fileEntry("bench/exits-port", programs.exitsPort),
       fileEntry("bench/exits-mmio", programs.exitsMmio),
+      fileEntry("bench/idle", programs.idle),
       fileEntry("bench/kernel", readFileSync(guest.kernel)),
       fileEntry("bench/initramfs", readFileSync(guest.initramfs)),
       fileEntry("bench/fio.img", readFileSync(fioDisk)),

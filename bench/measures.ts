@@ -77,7 +77,7 @@ export const measures: readonly Measure[] = [
     (count): Measure => ({
       part: "memory",
       key: `memory-${count}`,
-      title: `memory beside the guest's, ${count === 1 ? "1 VM" : `each of ${count} VMs`}`,
+      title: `memory beside the guest's, ${count === 1 ? "1 VM" : `each of ${count} VMs`}${count === 50 ? ", halted" : ""}`,
       unit: "MiB",
       betterIs: "lower",
       scale: KIB_IN_MIB,

@@ -14,11 +14,12 @@ import { Progress } from "../src/rig/progress.ts";
 import { SimulatedServer } from "../src/rig/server.ts";
 import { partNames, writeBenchArchive } from "./archive.ts";
 import { readResults, table } from "./figures.ts";
+import { circumstances, writeRecord } from "./record.ts";
 
 const benchTimeoutMs = 20 * 60_000;
 const estimateMs = 12 * 60_000;
-/** 50 small guests with their VMMs, and the peers' programs, which lie in memory. */
-const serverMemoryBytes = 8 * 1024 ** 3;
+/** Many small guests with their VMMs, and the peers' programs, which lie in memory. */
+const serverMemoryBytes = 6 * 1024 ** 3;
 
 /** The parts asked for, in the order in which they stand; all when none is. */
 function chosenParts(names: readonly string[]): string[] {
@@ -61,6 +62,7 @@ async function main(): Promise<void> {
       return server.console.waitFor(/^BENCH-COMPLETE/m, benchTimeoutMs);
     });
     const { results, missing } = readResults(server.console.since(0), parts);
+    writeRecord("bench", { ...circumstances(), accelerator: chosen, results });
     progress.say(`\n${table(results)}\n`);
     progress.say(`accelerator ${chosen}; log ${server.logFile}`);
     for (const what of missing) progress.say(`not measured: ${what}`);

@@ -50,6 +50,12 @@ until_line() {
 }
 
 if [ $# = 0 ]; then set -- start memory exits disk network; fi
-for part in "$@"; do . /bench/part-$part.sh; done
+for part in "$@"; do
+  clock
+  part_begin=$now
+  . /bench/part-$part.sh
+  clock
+  echo "PART $part took $(((now - part_begin) / 1000)) s"
+done
 echo BENCH-COMPLETE
 poweroff -f

@@ -1,7 +1,7 @@
 # Disk I/O in the guest on a raw image in the host's memory.
 . /bench/work.sh
 defaults
-words="$words guest.run=/bench.sh bench.disk"
+words="$words quiet guest.run=/bench.sh bench.disk"
 disks=1
 for vmm_name in thimble qemu-microvm qemu-q35; do
   rm -f /tmp/data.img

@@ -2,7 +2,7 @@
 . /bench/work.sh
 for network_kind in vhost user; do
   defaults
-  words="$words guest.run=/bench.sh bench.network=$network_kind"
+  words="$words quiet guest.run=/bench.sh bench.network=$network_kind"
   network=$network_kind
   for vmm_name in thimble qemu-microvm qemu-q35; do follow_guest $vmm_name; done
 done
