@@ -27,6 +27,8 @@ export interface Hardware {
   readonly qmpDescriptor: number;
   /** File descriptor of a connected socket that is the second serial port; absent: there is none. */
   readonly secondSerialDescriptor?: number;
+  /** QEMU's arguments for what else the machine has. */
+  readonly more?: readonly string[];
 }
 
 /** Features of the model that TCG cannot do: asking for them only makes QEMU print a warning each. */
@@ -65,7 +67,7 @@ function bootArguments(boot: BootSource): string[] {
   ];
 }
 
-/** QEMU's arguments: a q35 machine without drives, one NIC, the first serial port on standard input and output. */
+/** QEMU's arguments: a q35 machine without drives unless `more` has some, one NIC, the first serial port on standard input and output. */
 export function qemuArguments(hardware: Hardware): string[] {
   const accelerator =
     hardware.accelerator === "kvm"
@@ -85,5 +87,6 @@ export function qemuArguments(hardware: Hardware): string[] {
     // No option ROM: the server boots from its flash and nothing else.
     ...["-device", `${hardware.nic},netdev=net0,romfile=`],
     ...bootArguments(hardware.boot),
+    ...(hardware.more ?? []),
   ];
 }

@@ -33,6 +33,8 @@ export interface ServerOptions {
   readonly memoryBytes?: number;
   /** Default virtio-net-pci. */
   readonly nic?: NicModel;
+  /** QEMU's arguments for further devices. Default none: a server without disks. */
+  readonly more?: readonly string[];
   /** A second serial port, whose other end is `secondSerial`. */
   readonly withSecondSerial?: boolean;
 }
@@ -106,6 +108,7 @@ export class SimulatedServer {
       nic: options.nic ?? "virtio-net-pci",
       apiPort,
       qmpDescriptor: 3,
+      ...(options.more === undefined ? {} : { more: options.more }),
       ...(options.withSecondSerial === true ? { secondSerialDescriptor: 4 } : {}),
     });
     const channels = options.withSecondSerial === true ? 2 : 1;

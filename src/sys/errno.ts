@@ -41,6 +41,9 @@ export const ECONNRESET = 104;
 export const ENOBUFS = 105;
 export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
+export const ENODATA = 61;
+export const ENOLINK = 67;
+export const EREMOTEIO = 121;
 export const EDQUOT = 122;
 export const ECONNREFUSED = 111;
 export const EHOSTUNREACH = 113;
@@ -90,6 +93,9 @@ const TEXTS: Readonly<Record<number, string>> = {
   [ENOBUFS]: "ENOBUFS no buffer space",
   [ENOTCONN]: "ENOTCONN not connected",
   [ETIMEDOUT]: "ETIMEDOUT timed out",
+  [ENODATA]: "ENODATA medium error",
+  [ENOLINK]: "ENOLINK transport error",
+  [EREMOTEIO]: "EREMOTEIO remote input/output error",
   [EDQUOT]: "EDQUOT disk quota used up",
   [ECONNREFUSED]: "ECONNREFUSED connection refused",
   [EHOSTUNREACH]: "EHOSTUNREACH no route to host",

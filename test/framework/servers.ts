@@ -89,7 +89,12 @@ export interface TransparentServer extends TestServer {
  */
 export async function startTransparentServer(
   name: string,
-  options: { readonly files?: readonly CpioEntry[]; readonly commandLine?: string } = {},
+  options: {
+    readonly files?: readonly CpioEntry[];
+    readonly commandLine?: string;
+    /** QEMU's arguments for further devices. */
+    readonly more?: readonly string[];
+  } = {},
 ): Promise<TransparentServer> {
   const directory = makeRunDirectory(`${name}-files`);
   const busybox = readFileSync(await busyboxPath());
@@ -125,6 +130,7 @@ export async function startTransparentServer(
     accelerator: await testAccelerator(),
     memoryBytes: 4 * GiB,
     withSecondSerial: true,
+    ...(options.more === undefined ? {} : { more: options.more }),
   });
   server.off.then(() => directory.remove());
   try {

@@ -15,7 +15,7 @@ import { statfs } from "../../sys/mount.ts";
 import { addressOf, fdatasync, preadv, pwritev, tryFallocate } from "../../sys/vector-io.ts";
 import type { BlockCompletion, SegmentList } from "../contract.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { gather, scatter } from "../virtio/segments.ts";
+import { bytesOf, copyOf, gather, scatter } from "../virtio/segments.ts";
 import { IOV_MAX, IovecArray } from "./iovec.ts";
 
 const SECTOR_SIZE = 512;
@@ -275,12 +275,8 @@ export class DiskFile {
 
   /** By way of a buffer that is aligned: drivers hardly ever need it. */
   #bounce(isWrite: boolean, offset: number, segments: SegmentList, done: BlockCompletion): void {
-    const list = {
-      count: segments.count,
-      address: segments.address.slice(0, segments.count),
-      length: segments.length.slice(0, segments.count),
-    };
-    const total = list.length.reduce((sum, length) => sum + length, 0);
+    const list = copyOf(segments);
+    const total = bytesOf(list);
     const buffer = new Uint8Array(total + this.#memoryAlignment);
     const unaligned = addressOf(buffer) % this.#memoryAlignment;
     const start = unaligned === 0 ? 0 : this.#memoryAlignment - unaligned;

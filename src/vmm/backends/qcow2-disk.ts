@@ -9,7 +9,7 @@ import type { Place, Qcow2Image } from "../../disk/qcow2/image.ts";
 import { EIO, SystemError } from "../../sys/errno.ts";
 import type { BlockBackend, BlockCompletion, SegmentList } from "../contract.ts";
 import { createSegmentList, type GuestMemory } from "../memory/guest-memory.ts";
-import { gather, scatter, walk } from "../virtio/segments.ts";
+import { bytesOf, copyOf, gather, scatter, walk } from "../virtio/segments.ts";
 import type { DiskFile } from "./disk-file.ts";
 
 /** What the library reads or writes at once. */
@@ -270,18 +270,4 @@ class Parts {
     if (result < 0 && this.#error === 0) this.#error = result;
     if (--this.#outstanding === 0) this.#done(this.#error);
   };
-}
-
-function copyOf(list: SegmentList): SegmentList {
-  return {
-    count: list.count,
-    address: list.address.slice(0, list.count),
-    length: list.length.slice(0, list.count),
-  };
-}
-
-function bytesOf(list: SegmentList): number {
-  let total = 0;
-  for (let i = 0; i < list.count; i++) total += list.length[i] as number;
-  return total;
 }

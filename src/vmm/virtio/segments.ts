@@ -39,6 +39,19 @@ export function walk(
   return done;
 }
 
+/** A list that stays as it is now. */
+export function copyOf(list: SegmentList): SegmentList {
+  const { count } = list;
+  return { count, address: list.address.slice(0, count), length: list.length.slice(0, count) };
+}
+
+/** Sum of the lengths. */
+export function bytesOf(list: SegmentList): number {
+  let total = 0;
+  for (let i = 0; i < list.count; i++) total += list.length[i] as number;
+  return total;
+}
+
 /** Removes the first `bytes` bytes of a list that has at least as many. */
 export function dropFront(list: SegmentList, bytes: number): void {
   const { address, length } = list;

@@ -1,7 +1,7 @@
 /** A block backend in memory whose completions a test holds back and releases in any order. */
 import type { BlockBackend, BlockCompletion, SegmentList } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import { walk } from "../segments.ts";
+import { bytesOf, copyOf, walk } from "../segments.ts";
 
 export class RamDisk implements BlockBackend {
   readOnly = false;
@@ -69,18 +69,4 @@ export class RamDisk implements BlockBackend {
     if (this.holding) this.held.push(finish);
     else finish();
   }
-}
-
-function copyOf(list: SegmentList): SegmentList {
-  return {
-    count: list.count,
-    address: list.address.slice(0, list.count),
-    length: list.length.slice(0, list.count),
-  };
-}
-
-function bytesOf(list: SegmentList): number {
-  let total = 0;
-  for (let i = 0; i < list.count; i++) total += list.length[i] as number;
-  return total;
 }
