@@ -37,7 +37,7 @@ cpu_time() {
 
 failed() {
   echo "RESULT $vmm failed $1"
-  head -c 500 /tmp/errors
+  head -c 500 $errors
   kill -9 $pid 2>/dev/null
 }
 

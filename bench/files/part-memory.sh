@@ -24,11 +24,21 @@ grow_to() {
     if [ $started -lt $1 ] && [ $((started - ready)) -lt $starting_max ]; then
       started=$((started + 1))
       console=/tmp/console.$started
+      errors=/tmp/errors.$started
       start $vmm_name
       pids="$pids $pid"
     else
       sleep 0.2
     fi
+  done
+}
+
+# The last words of VMs that did not come up.
+show_missing() {
+  for file in /tmp/console.*; do
+    if grep -q THIMBLE-GUEST-READY $file; then continue; fi
+    echo "--- $file"
+    tail -c 400 $file /tmp/errors.${file#*.}
   done
 }
 
@@ -41,7 +51,7 @@ measure_memory() {
   for count in "$@"; do
     if ! grow_to $count; then
       echo "RESULT $vmm_name failed memory: $(ready_count) of $count VMs came up"
-      head -c 500 /tmp/errors
+      show_missing
       break
     fi
     sleep 2
@@ -49,7 +59,7 @@ measure_memory() {
   done
   kill -9 $pids
   wait $pids 2>/dev/null
-  rm -f /tmp/console.*
+  rm -f /tmp/console.* /tmp/errors.*
 }
 
 for name in thimble qemu-microvm qemu-q35; do
@@ -64,3 +74,4 @@ for name in thimble qemu-microvm qemu-q35; do
   measure_memory $name 50
 done
 console=/tmp/out
+errors=/tmp/errors

@@ -9,8 +9,10 @@ defaults() {
   firmware= disks= network= rng=
 }
 
-# start VMM: runs it in the background with its console on $console, its process id in $pid.
+# start VMM: runs it in the background with its console on $console, what it says otherwise in $errors, its process id in
+# $pid.
 console=/tmp/out
+errors=/tmp/errors
 start() {
   vmm=$1
   case $vmm in
@@ -40,7 +42,7 @@ thimble_arguments() {
 "disks":[$disk_list],"networks":[$network_list],"serial":{"kind":"stdio"}}
 JSON
   # Thimble's one program is its /init. A virtio-rng is in every machine.
-  /init vmm --config /tmp/vm.json </tmp/in >$console 2>/tmp/errors &
+  /init vmm --config /tmp/vm.json </tmp/in >$console 2>$errors &
   pid=$!
 }
 
@@ -74,6 +76,6 @@ qemu_arguments() {
       -device virtio-net-$bus,netdev=n0,mac=$address$modern$rom
   fi
   if [ -n "$rng" ]; then set -- "$@" -device virtio-rng-$bus$modern; fi
-  /usr/bin/qemu-system-x86_64 "$@" </tmp/in >$console 2>/tmp/errors &
+  /usr/bin/qemu-system-x86_64 "$@" </tmp/in >$console 2>$errors &
   pid=$!
 }
