@@ -33,6 +33,7 @@ import { CONFIG_SIZE_MAX, parseConfig } from "./config-file.ts";
 import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
+import { runImageJob } from "./image-job.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
 import { Typist } from "./typist.ts";
 import { VncServer } from "./vnc/server.ts";
@@ -214,6 +215,8 @@ class Vmm {
 
 function start(): never {
   let vmm: Vmm;
+  const [, , option, job] = commandLine();
+  if (option === "--image-job" && job !== undefined) runImageJob(job);
   try {
     const args = parseArguments(commandLine());
     closeAllBut([...args.inherited.values()]);
