@@ -109,13 +109,13 @@ export class GuestAgent {
   /** Tells the guest to power off. Rejects with ThimbleError when there is nobody to tell, or the agent refuses. */
   async shutdown(): Promise<void> {
     if (this.#cancelThaw !== null) await this.thaw();
+    const session = this.#connected();
     try {
-      await this.#connected().request("guest-shutdown", { mode: "powerdown" }, REFUSAL_MS);
+      await session.request("guest-shutdown", { mode: "powerdown" }, REFUSAL_MS);
     } catch (error) {
+      // Silence is consent, and so is an agent that ends.
       const code = codeOf(error);
-      // Silence is consent, and so is an agent that has ended already.
-      if (code !== "guest_agent_silent" && !(code === "guest_agent_gone" && this.#session === null))
-        throw error;
+      if (code !== "guest_agent_silent" && code !== "guest_agent_gone") throw error;
     }
   }
 
