@@ -49,7 +49,7 @@ until_line() {
   return 1
 }
 
-if [ $# = 0 ]; then set -- start memory exits disk network; fi
+if [ $# = 0 ]; then set -- start exits disk network memory; fi
 for part in "$@"; do
   clock
   part_begin=$now
