@@ -6,7 +6,7 @@ import { measures, parts } from "./measures.ts";
 
 const printed = [
   "noise",
-  "RESULT thimble start 3000\r",
+  "RESULT thimble start 3400\r",
   "RESULT thimble start 9000\r",
   "RESULT thimble start 3200\r",
   "RESULT qemu-q35 start 6400\r",
@@ -16,7 +16,7 @@ const printed = [
   "RESULT thimble disk-read-4k-32-cpu 20000",
 ].join("\n");
 
-test("results are medians; of a peer that has no such thing the figure is null and not missing", () => {
+test("of several rounds the best counts; of a peer that has no such thing the figure is null and not missing", () => {
   const { results, missing } = readResults(printed, ["start"]);
   assert.deepEqual(missing, []);
   assert.deepEqual(
