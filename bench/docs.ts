@@ -31,7 +31,8 @@ function page(record: RunRecord<Result>, micro: RunRecord<MicroResult> | null): 
     "The same guests under Thimble and under Debian's QEMU (machines q35 and microvm), one after the other in one simulated server.\n" +
       "[bench/README.md](../bench/README.md) says how each figure comes about. This page and its chart are made from a run's\n" +
       "results by `bench/docs.ts`.",
-    "![Thimble beside QEMU](benchmarks.svg)",
+    "![Thimble beside QEMU: how many times as good, by measure](benchmarks.svg)",
+    "A mark at an end of the axis is there or beyond.",
     `${when(record)}, in ${accelerators[record.accelerator ?? ""] ?? "a simulated server"}.`,
     markdownTable(tableRows(record.results)),
   ];
