@@ -2,12 +2,15 @@
 starting_max=4
 seconds_max=200
 
-# PSS of the processes less that of guest memory, which is Thimble's memfd of that name, or for QEMU what is mapped in
-# one piece of half of it or more. Shared pages count by their share, so the program's text is spread over all VMs.
+# overhead_kib COUNT: PSS of the processes less that of guest memory, for each VM. Guest memory is what Thimble gives that
+# name, and for QEMU what is mapped in one piece of half of it or more. Shared pages count by their share, so the program's
+# text is spread over all VMs.
 overhead_kib() {
-  for process in $pids; do cat /proc/$process/smaps; done | awk -v half=$((memory_mib * 512)) -v count=$1 '
-    /^[0-9a-f]+-[0-9a-f]+ / { guest = /memfd:guest-ram/ }
-    /^Size:/ { if ($2 >= half) guest = 1 }
+  half=$((memory_mib * 512))
+  if [ $vmm_name = thimble ]; then half=0; fi
+  for process in $pids; do cat /proc/$process/smaps; done | awk -v half=$half -v count=$1 '
+    /^[0-9a-f]+-[0-9a-f]+ / { guest = /guest-ram/ }
+    /^Size:/ { if (half > 0 && $2 >= half) guest = 1 }
     /^Pss:/ { if (!guest) total += $2 }
     END { printf "%d", total / count }'
 }
