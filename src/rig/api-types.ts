@@ -57,6 +57,7 @@ export interface VmSpec {
     readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
   }[];
   readonly graphics?: boolean;
+  readonly vsock?: { readonly cid?: number };
   readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
 }
 
@@ -67,6 +68,14 @@ export interface Vm extends VmSpec {
   readonly state: VmState;
   readonly pauseReason?: string;
   readonly pid?: number;
+  readonly guestAgent?: {
+    readonly connected: boolean;
+    readonly frozen?: true;
+    readonly version?: string;
+    readonly hostName?: string;
+    readonly osName?: string;
+    readonly addresses?: readonly { readonly interface: string; readonly address: string }[];
+  };
   readonly createdAt: string;
   readonly lastEnd?: { readonly cause: string; readonly message: string; readonly at: string };
 }

@@ -18,6 +18,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   backing: "disks[].backing[].",
   diskLimits: "disks[].limits.",
   networks: "networks[].",
+  channels: "channels[].",
 };
 
 test("the document's table has every field of the validator and no other", () => {

@@ -20,6 +20,7 @@ import {
   type VirtioDevice,
   type VirtioHost,
 } from "../device.ts";
+import type { KernelBackend } from "../kernel-backend.ts";
 import type { VirtQueue } from "../queue.ts";
 import { gather, readRegister, scatter } from "../segments.ts";
 import {
@@ -39,7 +40,6 @@ import {
   NetQueue,
   TunOffload,
 } from "./bits.ts";
-import type { NetKernelBackend } from "./kernel-backend.ts";
 import { Receiver } from "./receive.ts";
 
 const QUEUE_SIZE = 256;
@@ -76,7 +76,7 @@ export interface NetOptions {
   /** Six bytes. */
   readonly mac: Uint8Array;
   /** vhost-net, where the host has it. */
-  readonly kernel?: NetKernelBackend | null;
+  readonly kernel?: KernelBackend | null;
 }
 
 export class VirtioNet implements VirtioDevice {
@@ -91,7 +91,7 @@ export class VirtioNet implements VirtioDevice {
 
   readonly #memory: GuestMemory;
   readonly #backend: NetBackend;
-  readonly #kernel: NetKernelBackend | null;
+  readonly #kernel: KernelBackend | null;
   readonly #mac: Uint8Array;
   readonly #config: Uint8Array<ArrayBuffer>;
   readonly #receiver: Receiver;
