@@ -50,7 +50,11 @@ export interface VmSpec {
     readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
   }[];
   readonly graphics?: boolean;
-  readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
+  readonly networks?: readonly {
+    readonly mac?: string;
+    readonly vhost?: boolean;
+    readonly queues?: number;
+  }[];
 }
 
 export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping";

@@ -104,6 +104,8 @@ export interface NetworkConfig {
   readonly mac: string;
   /** False keeps packets in the VMM even where the kernel has vhost-net. Default true. */
   readonly vhost?: boolean;
+  /** Pairs of queues. Default: one for each CPU, at most 4, or one on a tap that has no more. */
+  readonly queues?: number;
 }
 
 /** How a VMM process ends; through the debug exit it ends with the odd number that the guest's value stands for. */

@@ -6,7 +6,7 @@ import type { EventLoop } from "../sys/loop.ts";
 import { fillRandomNow } from "../sys/random.ts";
 import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
-import { Tap } from "./backends/tap.ts";
+import { openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
@@ -28,8 +28,9 @@ import { VirtioRng } from "./virtio/rng/device.ts";
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
-/** Queues of a disk that nobody gave a number: more do not make it faster. */
+/** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
+const NETWORK_QUEUES_MAX = 4;
 /** What one machine's disks have in the kernel at once. */
 const RING_REQUESTS = 256;
 
@@ -78,15 +79,20 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
       parts,
     );
   }
-  config.networks.forEach(({ tap, mac, vhost }, i) => {
-    const backend = forField(`networks[${i}].tap`, () => new Tap(tap, memory, parts.loop));
-    backends.push(backend);
+  config.networks.forEach((network, i) => {
+    const { tap, mac, vhost } = network;
+    const count = network.queues ?? Math.min(parts.cpus, NETWORK_QUEUES_MAX);
+    const queues = { count, exactly: network.queues !== undefined };
+    const taps = forField(`networks[${i}].tap`, () => openTap(tap, queues, memory, parts.loop));
+    backends.push(...taps);
     const device = new VirtioNet({
       name: `virtio-net ${i}`,
       memory,
-      backend,
+      pairs: taps.map((backend) => ({
+        backend,
+        kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
+      })),
       mac: forField(`networks[${i}].mac`, () => parseMac(mac)),
-      kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
     });
     attach(Slot.network + i, device, parts);
   });

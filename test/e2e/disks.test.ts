@@ -47,10 +47,7 @@ describe("disks", () => {
     const rules = join(directory, "blkdebug.conf");
     const rule = (what: string) =>
       `[inject-error]\nevent = "none"\n${what}\nerrno = "5"\nimmediately = "off"\n`;
-    writeFileSync(
-      rules,
-      rule(`iotype = "flush"`) + rule(`iotype = "write"\nsector = "${BAD_SECTOR}"`),
-    );
+    writeFileSync(rules, rule(`iotype = "flush"`) + rule(`iotype = "write"\nsector = "${BAD_SECTOR}"`));
     await startNbd();
     transparent = await startTransparentServer("e2e-disks", {
       more: [

@@ -13,7 +13,8 @@ const MEMORY_MIN = 16 * MiB;
 const MEMORY_MAX = 1000 * GiB;
 const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
-const DISK_QUEUES_MAX = 16;
+/** Of a disk; pairs of an interface. */
+const QUEUES_MAX = 16;
 /** Below it a guest hardly gets anywhere. */
 const BYTES_PER_SECOND_MIN = 64 * 1024;
 /** COMMAND_LINE_SIZE of x86 Linux less the zero. */
@@ -122,7 +123,7 @@ const disk = v.strictObject(
     readOnly: flag(),
     cache: oneOf("cached", "direct"),
     onError: oneOf("report", "pause"),
-    queues: v.optional(whole(1, DISK_QUEUES_MAX)),
+    queues: v.optional(whole(1, QUEUES_MAX)),
     limits: v.optional(diskLimits),
   },
   SPEC_RULE,
@@ -154,6 +155,7 @@ export const vmRequest = v.strictObject(
                 v.pipe(v.string(MAC_RULE), v.regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, MAC_RULE)),
               ),
               vhost: flag(),
+              queues: v.optional(whole(1, QUEUES_MAX)),
             },
             SPEC_RULE,
           ),

@@ -133,10 +133,10 @@ export class LinuxHostNetwork implements HostNetwork {
     });
   }
 
-  createTap(vmId: string, index: number): string {
+  createTap(vmId: string, index: number, hasSeveralQueues: boolean): string {
     const name = tapName(vmId, index);
     if (this.#bridge === null) throw new Error("this host has no network");
-    connectTap(this.#route, this.#bridge, name);
+    connectTap(this.#route, this.#bridge, name, hasSeveralQueues);
     return name;
   }
 

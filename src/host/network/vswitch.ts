@@ -43,8 +43,8 @@ export function openVswitch(route: RouteSocket, wantedUplink: string | null): Li
 }
 
 /** Makes a tap, connects it and brings it up. Nothing is left behind when that fails. */
-export function connectTap(route: RouteSocket, bridge: Link, name: string): void {
-  createPersistentTap(name);
+export function connectTap(route: RouteSocket, bridge: Link, name: string, hasSeveralQueues: boolean): void {
+  createPersistentTap(name, hasSeveralQueues);
   const tap = route.link(name);
   if (tap === null) throw new ThimbleError("no_tap", `${name} vanished as soon as it was made`);
   try {

@@ -6,7 +6,7 @@ export interface HostNetwork {
   /** Calls back with the host's address now, if it has one, and whenever it gets one. */
   onAddress(callback: (address: string) => void): void;
   /** Makes a tap interface on the VMs' network and returns its name. */
-  createTap(vmId: string, index: number): string | Promise<string>;
+  createTap(vmId: string, index: number, hasSeveralQueues: boolean): string | Promise<string>;
   /** Removes one; nothing happens when it is gone already. */
   removeTap(name: string): void | Promise<void>;
 }

@@ -266,8 +266,9 @@ export class Vm {
     try {
       const taps: string[] = [];
       // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
-      for (const index of this.spec.networks.keys()) {
-        taps.push(await environment.network.createTap(this.id, index));
+      for (const [index, { queues }] of this.spec.networks.entries()) {
+        const hasSeveralQueues = (queues ?? this.spec.cpus) > 1;
+        taps.push(await environment.network.createTap(this.id, index, hasSeveralQueues));
         this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       }
       if (taps.length === 0)

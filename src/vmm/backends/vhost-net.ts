@@ -63,7 +63,7 @@ export class VhostNet implements NetKernelBackend {
   readonly #offered: Features;
   #rings: readonly KernelRing[] = [];
 
-  /** Returns null where there is no vhost-net to be had. Throws SystemError when it has one but refuses. */
+  /** `tapFd` is the pair's queue of the tap. Returns null where there is no vhost-net to be had. Throws SystemError when it has one but refuses. */
   static open(memory: GuestMemory, tapFd: number): VhostNet | null {
     const fd = tryOpen(DEVICE, O_RDWR);
     if (fd < 0) return null;
@@ -106,31 +106,31 @@ export class VhostNet implements NetKernelBackend {
     const { low, high } = ringFeatures(driverFeatures);
     const accepted =
       tryIoctl(this.#fd, VHOST_SET_FEATURES, new Uint32Array([low, high])) >= 0 &&
-      rings.every((ring) => this.#setUp(ring));
-    // The queues are this device's from 0 on; all are bound last, when everything else is in place.
-    const started = accepted && rings.every((ring) => this.#bind(ring.index, this.#tapFd));
+      rings.every((ring, index) => this.#setUp(ring, index));
+    // Bound last, when everything else is in place.
+    const started = accepted && rings.every((_, index) => this.#bind(index, this.#tapFd));
     if (started) this.#rings = rings;
-    else for (const ring of rings) this.#bind(ring.index, NO_FD);
+    else rings.forEach((_, index) => void this.#bind(index, NO_FD));
     return started;
   }
 
   stop(): readonly number[] {
-    const stopped = this.#rings.map(({ index }) => {
+    const stopped = this.#rings.map((_, index) => {
       this.#bind(index, NO_FD); // waits until the kernel has left the ring alone
       const state = VringState.encode({ index });
       ioctl(this.#fd, VHOST_GET_VRING_BASE, state, "VHOST_GET_VRING_BASE");
       return VringState.decode(state).num;
     });
-    for (const { index } of this.#rings) {
+    this.#rings.forEach((_, index) => {
       this.#setFile(VHOST_SET_VRING_KICK, index, NO_FD);
       this.#setFile(VHOST_SET_VRING_CALL, index, NO_FD);
-    }
+    });
     this.#rings = [];
     return stopped;
   }
 
   kick(queue: number): void {
-    const ring = this.#rings.find(({ index }) => index === queue);
+    const ring = this.#rings[queue];
     if (ring !== undefined) signalEventFd(ring.kickFd);
   }
 
@@ -142,8 +142,7 @@ export class VhostNet implements NetKernelBackend {
     close(this.#fd);
   }
 
-  #setUp(ring: KernelRing): boolean {
-    const { index } = ring;
+  #setUp(ring: KernelRing, index: number): boolean {
     const address = VringAddress.encode({
       index,
       descUserAddr: this.#memory.hostAddress(ring.descriptorTable),
