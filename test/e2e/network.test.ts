@@ -91,6 +91,35 @@ describe("network", () => {
     );
   });
 
+  for (const vhost of [true, false]) {
+    const way = vhost ? "with" : "without";
+    test(`a guest with four CPUs uses four pairs of queues, ${way} vhost-net`, async () => {
+      const options = { ...networked, cpus: 4, networks: [{ vhost }] };
+      const { sinkPort, stop } = await startTransferServer(1);
+      try {
+        await withGuest(api, options, async ({ shell }) => {
+          await acquireLease(shell);
+          // A connection made on a CPU sends through that CPU's queue, and what is answered comes back through its pair.
+          for (let cpu = 0; cpu < 4; cpu++) {
+            const sent = `dd if=/dev/zero bs=1M count=4 2>/dev/null | taskset -c ${cpu} nc ${rigAddress} ${sinkPort}`;
+            assert.match(await shell.output(sent, 120_000), /^[0-9a-f]{32}/);
+          }
+          const interrupts = await shell.output("cat /proc/interrupts");
+          for (const queue of ["input.0", "input.1", "input.2", "input.3"]) {
+            const line = interrupts.split("\n").find((text) => text.endsWith(`-${queue}`)) ?? "";
+            const counts = line.split(/\s+/).filter((word) => /^\d+$/.test(word));
+            assert.ok(
+              counts.some((count) => Number(count) > 0),
+              `${queue} was never used: ${interrupts}`,
+            );
+          }
+        });
+      } finally {
+        await stop();
+      }
+    });
+  }
+
   test("a guest keeps the MAC address that it was given", async () => {
     const mac = "52:54:00:ab:cd:01";
     await withGuest(api, { ...networked, networks: [{ mac }] }, async ({ shell, vm }) => {

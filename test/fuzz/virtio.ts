@@ -81,8 +81,9 @@ function netSide(world: World): Side {
     outside: (random) => {
       for (const tap of taps) {
         const before = tap.waiting.length;
-        if (before < 4 && tap.attached) tap.arrive(random.below(random.pick([100, 1514, 65000])), 0);
-        if (tap.waiting.length < before) world.count("received");
+        if (!tap.attached) continue;
+        if (before < 4) tap.arrive(random.below(random.pick([100, 1514, 65000])), 0);
+        if (tap.waiting.length <= before) world.count("received");
         world.count("sent", tap.sent.length);
         if (tap !== first) world.count("sent by another pair", tap.sent.length);
         tap.sent.length = 0;

@@ -184,6 +184,7 @@ export class VirtioNet implements VirtioDevice {
   reset(): void {
     for (const pair of this.#pairs) pair.reset();
     this.#setTapOffload(0);
+    this.#offloads = 0;
     this.#control = null;
     this.#driver = NO_FEATURES;
     NetConfig.patch(this.#config, 0, { mac: this.#mac });
