@@ -14,6 +14,7 @@ import { TaskList } from "./tasks/tasks.ts";
 import { promisedBytes } from "./vms/admission.ts";
 import type { HostNetwork } from "./vms/host-network.ts";
 import { VmManager } from "./vms/manager.ts";
+import { PageMerging } from "./vms/page-merging.ts";
 import { VmStore } from "./vms/store.ts";
 
 export interface AgentOptions {
@@ -66,6 +67,7 @@ export async function startAgent(
       events,
       images,
       network,
+      merging: new PageMerging(platform),
       store: new VmStore(platform, `${options.datastore}/vms`),
       runPath: `${options.runPath}/vms`,
       vmmCommand: options.vmmCommand,

@@ -115,6 +115,11 @@ export class ApiClient {
     return (await this.json<{ items: Vm[] }>("GET", "/vms")).items;
   }
 
+  /** Sets how much memory the balloon takes from the guest. */
+  setBalloon(id: string, balloonTargetBytes: number): Promise<Vm> {
+    return this.json("PATCH", `/vms/${id}`, { memory: { balloonTargetBytes } });
+  }
+
   createVm(spec: VmSpec): Promise<Vm> {
     return this.json("POST", "/vms", spec);
   }

@@ -31,6 +31,13 @@ export interface VmSpec {
     readonly threads?: number;
   };
   readonly memoryBytes: number;
+  readonly memory?: {
+    readonly hugePages?: boolean;
+    readonly mergeable?: boolean;
+    readonly freePageReporting?: boolean;
+    readonly balloonTargetBytes?: number;
+    readonly statisticsSeconds?: number;
+  };
   readonly boot:
     | { readonly kernel: string; readonly initrd?: string; readonly commandLine?: string }
     | {
@@ -71,11 +78,21 @@ export interface Vm extends VmSpec {
 export interface VmStatistics {
   readonly pssBytes: number;
   readonly guestResidentBytes: number;
+  readonly guestHugeBytes: number;
+  readonly guestMergedBytes: number;
   /** PSS less guest memory. */
   readonly overheadBytes: number;
   readonly cpuMs: number;
   readonly exits: number;
   readonly resets: number;
+  readonly balloon?: {
+    readonly hasDriver: boolean;
+    readonly targetBytes: number;
+    readonly actualBytes: number;
+    readonly releasedBytes: number;
+    /** By name, as far as the guest's driver tells them. */
+    readonly statistics?: { readonly [name: string]: number; readonly ageMs: number };
+  };
 }
 
 export interface ApiErrorBody {

@@ -16,6 +16,8 @@ const F_SETFD = 2;
 const FD_CLOEXEC = 1;
 const LAST_FD = 0xffff_ffff;
 const PR_SET_NO_NEW_PRIVS = 38;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
 
 /**
  * A descriptor for this program's own file. To be opened early: later /proc may be out of reach and the file replaced.
@@ -45,6 +47,11 @@ export function closeAllBut(kept: readonly number[]): void {
 /** From now on nothing this process executes can gain privileges (prctl(2)). */
 export function forbidNewPrivileges(): void {
   check(bridge.syscall(SYS.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl");
+}
+
+/** From now on this process is killed when the thread that started it ends (prctl(2)). */
+export function endWithParent(): void {
+  check(bridge.syscall(SYS.prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl");
 }
 
 /**

@@ -1,23 +1,33 @@
-/** Shared mappings: guest memory, the kvm_run page, io_uring rings. */
+/** Mappings: guest memory, the kvm_run page, io_uring rings. */
 import type { GuestPhysical, HostVirtual } from "../base/addresses.ts";
 import { hostVirtual } from "../base/addresses.ts";
 import { check } from "./errno.ts";
 import { SYS } from "./syscall-numbers.ts";
 import { cString } from "./text.ts";
 
+const PROT_NONE = 0;
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const MFD_CLOEXEC = 1;
+/** prctl(2): gives anonymous memory a name in /proc/PID/smaps, where the kernel has CONFIG_ANON_VMA_NAME. */
+const PR_SET_VMA = 0x53564d41;
+const PR_SET_VMA_ANON_NAME = 0;
+/** x86-64: where a huge page may begin. */
+const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
 
-export const MADV_DONTNEED = 4;
-/** Punches a hole into the file behind a shared mapping: its memory is given back (ballooning). */
-export const MADV_REMOVE = 9;
+/** Gives anonymous memory back to the system; it reads as zeroes from then on. */
+const MADV_DONTNEED = 4;
 /** Not inherited over fork: a child of this process must not see guest memory. */
-export const MADV_DONTFORK = 10;
-export const MADV_HUGEPAGE = 14;
-export const MADV_DONTDUMP = 16;
+const MADV_DONTFORK = 10;
+/** The kernel may share pages of equal content (KSM). */
+const MADV_MERGEABLE = 12;
+const MADV_HUGEPAGE = 14;
+const MADV_DONTDUMP = 16;
 
 /** A file of `sizeBytes` that is only memory, close-on-exec. `name` shows in /proc. */
 export function createMemoryFile(name: string, sizeBytes: number): number {
@@ -85,42 +95,48 @@ export function mapReadOnly(fd: number, sizeBytes: number): Mapping {
   return new Mapping(hostVirtual(address), sizeBytes);
 }
 
-/** A range of guest RAM and where it lies in the memory file: what `layoutRam` of src/vmm/memory gives. */
+/** A range of guest RAM: what `layoutRam` of src/vmm/memory gives. */
 export interface RamRange {
   readonly start: GuestPhysical;
+  /** A multiple of the page size. */
   readonly sizeBytes: number;
-  readonly fileOffset: number;
+}
+
+/** What the kernel may do with guest memory to serve it faster or to need less of it. Default: nothing. */
+export interface RamOptions {
+  /** Huge pages wherever 2 MiB are touched and to be had. */
+  readonly hugePages?: boolean | undefined;
+  /** Pages of equal content are shared with those of other mergeable VMs. */
+  readonly mergeable?: boolean | undefined;
 }
 
 export interface GuestRam {
-  /** The memory file: for vhost-user, snapshots and the like. */
-  readonly fd: number;
   /** The ranges with their addresses in this process, as GuestMemory takes them. */
   readonly regions: readonly (RamRange & { readonly host: HostVirtual })[];
   /** The WindowMapper for GuestMemory. */
   readonly map: (region: RamRange, offsetInRegion: number, sizeBytes: number) => ArrayBuffer;
-  /** Unmaps everything and closes the file. */
+  /** Unmaps everything. */
   release(): void;
 }
 
 /**
- * Guest memory: one memory file, each range mapped in one piece. Pages come into being when the guest touches them.
- * Throws SystemError (ENOMEM).
+ * Guest memory: private anonymous memory (docs/decisions/0014), each range mapped in one piece that begins where a huge
+ * page may. Pages come into being when the guest touches them. Throws SystemError (ENOMEM; EINVAL when the kernel
+ * cannot do what the options ask for).
  */
-export function mapGuestRam(name: string, ranges: readonly RamRange[]): GuestRam {
-  const sizeBytes = ranges.reduce((total, range) => Math.max(total, range.fileOffset + range.sizeBytes), 0);
-  const fd = createMemoryFile(name, sizeBytes);
+export function mapGuestRam(name: string, ranges: readonly RamRange[], options: RamOptions = {}): GuestRam {
   const mappings = new Map<number, Mapping>();
   const release = () => {
     for (const mapping of mappings.values()) mapping.unmap();
-    bridge.syscall(SYS.close, fd);
   };
   try {
     const regions = ranges.map((range) => {
-      const mapping = mapShared(fd, range.fileOffset, range.sizeBytes);
+      const mapping = mapAnonymous(name, range.sizeBytes);
       mappings.set(range.start, mapping);
       mapping.advise(MADV_DONTFORK);
       mapping.advise(MADV_DONTDUMP);
+      if (options.hugePages === true) mapping.advise(MADV_HUGEPAGE);
+      if (options.mergeable === true) mapping.advise(MADV_MERGEABLE);
       return { ...range, host: mapping.address };
     });
     const map = (region: RamRange, offset: number, length: number) => {
@@ -129,9 +145,40 @@ export function mapGuestRam(name: string, ranges: readonly RamRange[]): GuestRam
         throw new RangeError(`no guest memory starts at 0x${region.start.toString(16)}`);
       return mapping.view(offset, length);
     };
-    return { fd, regions, map, release };
+    return { regions, map, release };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/**
+ * Gives pages of guest memory back to the host: they read as zeroes and take memory again when they are touched.
+ * `host` and `length` are multiples of the page size, inside mapped guest memory. Throws SystemError.
+ */
+export function giveBack(host: HostVirtual, length: number): void {
+  check(bridge.syscall(SYS.madvise, host, length, MADV_DONTNEED), "madvise");
+}
+
+function mapAnonymous(name: string, sizeBytes: number): Mapping {
+  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  const reservedBytes = sizeBytes + HUGE_PAGE_SIZE;
+  const reserved = check(
+    bridge.syscall(SYS.mmap, null, reservedBytes, PROT_NONE, anonymous, -1, 0),
+    "mmap",
+    name,
+  );
+  const start = Math.ceil(reserved / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE;
+  check(
+    bridge.syscall(SYS.mmap, start, sizeBytes, PROT_READ | PROT_WRITE, anonymous | MAP_FIXED, -1, 0),
+    "mmap",
+    name,
+  );
+  if (start > reserved) bridge.syscall(SYS.munmap, reserved, start - reserved);
+  const end = start + sizeBytes;
+  const reservedEnd = reserved + reservedBytes;
+  if (reservedEnd > end) bridge.syscall(SYS.munmap, end, reservedEnd - end);
+  // Kernels that cannot name it refuse; only statistics miss it.
+  bridge.syscall(SYS.prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, start, sizeBytes, cString(name));
+  return new Mapping(hostVirtual(start), sizeBytes);
 }

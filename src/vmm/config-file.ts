@@ -5,6 +5,7 @@ import { messageOf, ThimbleError } from "../base/errors.ts";
 import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
 import type { CpuConfig, DirectBoot, FirmwareBoot, VmmConfig } from "./config.ts";
 import { DISK_FIELDS, parseDisk } from "./config-disk.ts";
+import { MEMORY_FIELDS, parseMemory } from "./config-memory.ts";
 import { NETWORK_FIELDS, parseNetwork } from "./config-network.ts";
 import {
   ascii,
@@ -47,6 +48,7 @@ export const CONFIG_FIELDS = {
     "cpus",
     "cpu",
     "memoryBytes",
+    "memory",
     "boot",
     "disks",
     "networks",
@@ -61,6 +63,7 @@ export const CONFIG_FIELDS = {
   boot: ["kernel", "initrd", "commandLine"],
   /** `boot` when it has a field `firmware`. */
   firmwareBoot: ["firmware", "nvram", "order", "kernel", "initrd", "commandLine"],
+  ...MEMORY_FIELDS,
   ...DISK_FIELDS,
   ...NETWORK_FIELDS,
   serial: ["kind", "path"],
@@ -97,6 +100,10 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.cpu, (v) => parseCpu(v, cpus)),
     ),
     memoryBytes,
+    ...present(
+      "memory",
+      optional(config.memory, (v) => parseMemory(v, memoryBytes)),
+    ),
     boot,
     disks,
     networks,

@@ -10,6 +10,8 @@ export interface VmmConfig {
   readonly cpu?: CpuConfig;
   /** Multiple of 2 MiB, at least 16 MiB. */
   readonly memoryBytes: number;
+  /** How that memory is kept. */
+  readonly memory?: MemoryConfig;
   readonly boot: DirectBoot | FirmwareBoot;
   readonly disks: readonly DiskConfig[];
   readonly networks: readonly NetworkConfig[];
@@ -32,6 +34,19 @@ export interface CpuConfig extends Partial<CpuTopology> {
   readonly model?: CpuModel;
   /** Features that the guest is not to see, by the names of /proc/cpuinfo. */
   readonly disable?: readonly string[];
+}
+
+export interface MemoryConfig {
+  /** Huge pages of the host for the guest's memory, where they are to be had. Default false. */
+  readonly hugePages?: boolean;
+  /** The host may share pages of equal content with other VMs that allow it (KSM). Default false. */
+  readonly mergeable?: boolean;
+  /** The guest may tell of free memory, which goes back to the host. Default true. */
+  readonly freePageReporting?: boolean;
+  /** How much memory the balloon is to take from the guest. Default 0. */
+  readonly balloonTargetBytes?: number;
+  /** How often the guest is asked for its memory statistics; 0: never. Default 10. */
+  readonly statisticsSeconds?: number;
 }
 
 /** The VMM loads the kernel itself. */

@@ -48,6 +48,14 @@ test("requests are checked", () => {
     [new Array(9).fill(1)],
   ])
     assert.equal(typeof parseRequest(JSON.stringify({ ...keys, chords })), "string", `${chords}`);
+  const balloon = { id: 5, op: "balloon", targetBytes: 4096 };
+  assert.deepEqual(parseRequest(JSON.stringify(balloon)), balloon);
+  for (const targetBytes of [undefined, -1, 0.5, "1", 2 ** 60])
+    assert.equal(
+      typeof parseRequest(JSON.stringify({ ...balloon, targetBytes })),
+      "string",
+      `${targetBytes}`,
+    );
   for (const bad of [
     "",
     "[",

@@ -24,6 +24,7 @@ export interface ControlTarget {
   resume(): void;
   /** See ControlCall. Throws ThimbleError. */
   sendKeys(chords: readonly Chord[]): void;
+  balloon(targetBytes: number): void;
 }
 
 export class ControlServer {
@@ -81,6 +82,7 @@ export class ControlServer {
     try {
       if (request.op === "status") return { id, ok: true, result: this.#target.status() };
       if (request.op === "sendKeys") this.#target.sendKeys(request.chords);
+      else if (request.op === "balloon") this.#target.balloon(request.targetBytes);
       else this.#target[request.op]();
       return { id, ok: true, result: null };
     } catch (error) {
@@ -98,6 +100,7 @@ const OPERATIONS: readonly string[] = [
   "pause",
   "resume",
   "sendKeys",
+  "balloon",
 ] satisfies ControlRequest["op"][];
 
 /** The request in a line, or what is wrong with it. */
@@ -109,14 +112,21 @@ export function parseRequest(line: string): ControlRequest | string {
     return "a request must be one JSON object a line";
   }
   if (typeof value !== "object" || value === null) return "a request must be a JSON object";
-  const { id, op, chords } = value as { id?: unknown; op?: unknown; chords?: unknown };
-  if (typeof id !== "number" || !Number.isSafeInteger(id) || id < 0)
-    return '"id" must be a whole number from 0';
+  const { id, op, chords, targetBytes } = value as Readonly<Record<string, unknown>>;
+  if (!isWhole(id)) return '"id" must be a whole number from 0';
   if (typeof op !== "string" || !OPERATIONS.includes(op))
     return `"op" must be one of ${OPERATIONS.join(", ")}`;
-  if (op !== "sendKeys") return { id, op: op as Exclude<ControlRequest["op"], "sendKeys"> };
+  if (op === "balloon") {
+    if (isWhole(targetBytes)) return { id, op, targetBytes };
+    return '"targetBytes" must be a whole number from 0';
+  }
+  if (op !== "sendKeys") return { id, op: op as Exclude<ControlRequest["op"], "sendKeys" | "balloon"> };
   if (isChords(chords)) return { id, op, chords };
   return `"chords" must be 1 to ${CHORDS_MAX} arrays of 1 to ${CHORD_KEYS_MAX} keycodes`;
+}
+
+function isWhole(value: unknown): value is number {
+  return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
 function isChords(value: unknown): value is Chord[] {

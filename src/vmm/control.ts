@@ -4,6 +4,8 @@
  * A stream socket on which the VMM listens; both sides send one JSON object a line. Several clients may be
  * connected. A guest reset executes the VMM anew (same process id), which closes the connections; clients connect again.
  */
+import type { BalloonStatus } from "./virtio/balloon/status.ts";
+
 export type ControlRequest = { readonly id: number } & ControlCall;
 
 export type ControlCall =
@@ -22,7 +24,9 @@ export type ControlCall =
    * Types at the machine's keyboard, chord after chord; answered when they are taken, not when they are typed. Fails with
    * `no_graphics`, or with `keys_busy` when too much waits to be typed. At most CHORDS_MAX chords.
    */
-  | { readonly op: "sendKeys"; readonly chords: readonly Chord[] };
+  | { readonly op: "sendKeys"; readonly chords: readonly Chord[] }
+  /** Sets how much memory the balloon is to take from the guest, from 0 to all of it; the guest follows as it can. */
+  | { readonly op: "balloon"; readonly targetBytes: number };
 
 /** Keys pressed together, in this order: KEY_* of Linux's input-event-codes.h from 1 to 127, at most CHORD_KEYS_MAX. */
 export type Chord = readonly number[];
@@ -33,6 +37,7 @@ export interface VmmStatus {
   /** How often the machine has been reset since the VMM was started. */
   readonly resets: number;
   readonly exits: number;
+  readonly balloon: BalloonStatus;
   /** Why the machine is paused, for people; null while it runs. */
   readonly paused: string | null;
 }

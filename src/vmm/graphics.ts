@@ -16,7 +16,7 @@ const DISPLAY_SLOT = 27;
 
 /** Makes the adapter and puts it on the bus. */
 export function attachDisplay(vm: KvmVm, pci: PciBus): BochsDisplay {
-  const range = { start: guestPhysical(0), sizeBytes: VIDEO_MEMORY_BYTES, fileOffset: 0 };
+  const range = { start: guestPhysical(0), sizeBytes: VIDEO_MEMORY_BYTES };
   const ram = mapGuestRam(VIDEO_MEMORY_NAME, [range]);
   const host = (ram.regions[0] as (typeof ram.regions)[number]).host;
   const slot = new KvmMemorySlot(vm, { host, sizeBytes: VIDEO_MEMORY_BYTES });

@@ -10,7 +10,7 @@ import { messageOf, ThimbleError } from "../base/errors.ts";
 import { ThreadGate } from "../sys/eventfd.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
-import { type GuestRam, mapGuestRam } from "../sys/memory.ts";
+import { mapGuestRam } from "../sys/memory.ts";
 import { buildAcpiTables, directBootConfig } from "./acpi/tables.ts";
 import { loadKernel } from "./boot/load.ts";
 import { forField, openBootFile } from "./boot-files.ts";
@@ -45,6 +45,7 @@ import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
 import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
 import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
 import { FirmwareLayout, firmwareWindow64, Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
+import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
@@ -87,12 +88,12 @@ export class Machine implements MachineControl {
   /** See MachineControl. */
   halted = false;
   readonly memory: GuestMemory;
+  readonly balloon: VirtioBalloon;
   /** Null when the machine has no graphics. */
   readonly display: BochsDisplay | null;
   /** Takes what viewers type and point at; null when the machine has no graphics. */
   readonly input: InputRouter | null;
   readonly #host: MachineHost;
-  readonly #ram: GuestRam;
   readonly #vm: KvmVm;
   readonly #pio = new PioBus();
   readonly #mmio = new MmioBus();
@@ -119,8 +120,8 @@ export class Machine implements MachineControl {
     const cpuid = modelCpuid(system.supportedCpuid(), config.cpu);
     const firmware = "firmware" in config.boot ? config.boot : null;
     const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
-    this.#ram = mapGuestRam(GUEST_RAM_NAME, ram);
-    this.memory = new GuestMemory(this.#ram.regions, this.#ram.map);
+    const { regions, map } = mapGuestRam(GUEST_RAM_NAME, ram, config.memory);
+    this.memory = new GuestMemory(regions, map);
     this.#vm = system.createVm();
     this.#vm.createInterruptControllers();
     this.#vm.useHostTscRate();
@@ -170,6 +171,7 @@ export class Machine implements MachineControl {
       pause: (reason) => (reason === null ? this.resume("disk") : this.pause("disk", reason)),
     });
     const { input } = this.#virtio;
+    this.balloon = this.#virtio.balloon;
     this.input = input && new InputRouter({ ...input, ps2 });
 
     this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);

@@ -32,6 +32,7 @@ import { CONFIG_SIZE_MAX, parseConfig } from "./config-file.ts";
 import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
+import { runImageJob } from "./image-job.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
 import { Typist } from "./typist.ts";
 import { VncServer } from "./vnc/server.ts";
@@ -147,6 +148,7 @@ class Vmm {
         pid: getpid(),
         resets: this.#args.resets,
         exits: machine.exits(),
+        balloon: machine.balloon.status,
         paused: machine.pauseReason,
       }),
       powerButton: () => machine.pressPowerButton(),
@@ -158,6 +160,7 @@ class Vmm {
         if (typist === null) throw new ThimbleError("no_graphics", "The machine has no display.");
         typist.type(chords);
       },
+      balloon: (targetBytes) => machine.balloon.setTarget(targetBytes),
     });
   }
 
@@ -206,6 +209,8 @@ class Vmm {
 
 function start(): never {
   let vmm: Vmm;
+  const [, , option, job] = commandLine();
+  if (option === "--image-job" && job !== undefined) runImageJob(job);
   try {
     const args = parseArguments(commandLine());
     closeAllBut([...args.inherited.values()]);

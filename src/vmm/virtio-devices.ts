@@ -8,6 +8,7 @@ import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
 import { openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
+import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
 import type { VmmConfig } from "./config.ts";
@@ -16,6 +17,7 @@ import { DiskFaults } from "./disk-faults.ts";
 import type { InterruptLines } from "./kvm/interrupts.ts";
 import type { GuestMemory } from "./memory/guest-memory.ts";
 import { pciInterrupt } from "./platform.ts";
+import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
@@ -28,6 +30,8 @@ import { VirtioRng } from "./virtio/rng/device.ts";
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
+/** Function of the first slot that has the balloon. */
+const BALLOON_FUNCTION = 1;
 /** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
 const NETWORK_QUEUES_MAX = 4;
@@ -59,6 +63,7 @@ export interface VirtioParts {
 }
 
 export interface VirtioDevices {
+  readonly balloon: VirtioBalloon;
   /** Keyboard and pointer; null when the machine has no graphics. */
   readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
   /** Disks that wait because of errors try again. */
@@ -72,6 +77,8 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const { memory } = parts;
   const backends: { close(): void }[] = [];
   attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
+  const balloon = makeBalloon(config, parts);
+  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
   if (parts.console !== null) {
     attach(
       Slot.console,
@@ -116,6 +123,7 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     attach(Slot.disk + i, device, parts);
   });
   return {
+    balloon,
     input: config.graphics === undefined ? null : attachInput(parts),
     retryDisks: () => faults.retry(),
     close: () => {

@@ -21,7 +21,9 @@ export async function ensureImage(api: ApiClient, name: string, path: string): P
 }
 
 export interface GuestOptions
-  extends Partial<Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "disks" | "networks" | "graphics">> {
+  extends Partial<
+    Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "memory" | "disks" | "networks" | "graphics">
+  > {
   readonly name?: string;
   readonly release?: DebianRelease;
   /** Added to "console=ttyS0". */
@@ -39,6 +41,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     cpus = 1,
     cpu,
     memoryBytes = 256 * MiB,
+    memory,
     disks,
     networks,
     graphics,
@@ -51,6 +54,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     cpus,
     ...(cpu === undefined ? {} : { cpu }),
     memoryBytes,
+    ...(memory === undefined ? {} : { memory }),
     boot: {
       kernel: `kernel-${release}`,
       initrd: `initramfs-${release}`,

@@ -2,7 +2,15 @@
 import { display, pci } from "./pci.ts";
 import { acpiPm, flash, fwCfg, i8042, legacyPorts, rtc, serial } from "./ports.ts";
 import type { SubjectKind } from "./subject.ts";
-import { virtioBlk, virtioConsole, virtioKeyboard, virtioNet, virtioRng, virtioTablet } from "./virtio.ts";
+import {
+  virtioBalloon,
+  virtioBlk,
+  virtioConsole,
+  virtioKeyboard,
+  virtioNet,
+  virtioRng,
+  virtioTablet,
+} from "./virtio.ts";
 
 export const DEVICES: Readonly<Record<string, SubjectKind>> = {
   serial,
@@ -15,6 +23,7 @@ export const DEVICES: Readonly<Record<string, SubjectKind>> = {
   pci,
   display,
   "virtio-rng": virtioRng,
+  "virtio-balloon": virtioBalloon,
   "virtio-console": virtioConsole,
   "virtio-blk": virtioBlk,
   "virtio-net": virtioNet,

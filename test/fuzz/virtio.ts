@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import { GiB, MiB } from "../../src/base/addresses.ts";
 import type { SeededRandom } from "../../src/base/random.ts";
 import { ECAM_FUNCTION_SIZE } from "../../src/vmm/bus/pci/bits.ts";
+import { BALLOON_PAGE_SIZE, BalloonStat } from "../../src/vmm/virtio/balloon/bits.ts";
+import { VirtioBalloon } from "../../src/vmm/virtio/balloon/device.ts";
 import { AvailableHeader, Descriptor, DescriptorFlag } from "../../src/vmm/virtio/bits.ts";
 import { BlkRange, BlkRequestHeader, BlkRequestType, BlkStatus } from "../../src/vmm/virtio/blk/bits.ts";
 import { VirtioBlk } from "../../src/vmm/virtio/blk/device.ts";
@@ -141,6 +143,42 @@ function consoleSide(world: World): Side {
       terminal.output = "";
       queueOf(driver, 1).run([Uint8Array.of(0x6f, 0x6b)]);
       assert.equal(terminal.output, "ok");
+    },
+  };
+}
+
+function balloonSide(world: World): Side {
+  const { memory, clock } = world;
+  const device = new VirtioBalloon({
+    name: "balloon",
+    memory,
+    clock,
+    release: (address, length) => {
+      assert.equal((address | length) % BALLOON_PAGE_SIZE, 0);
+      assert.ok(length > 0 && memory.split(address, length, (bytes) => bytes.fill(0)), "not RAM");
+      world.count("released");
+    },
+    targetBytes: 0,
+    reporting: true,
+    statisticsMs: 1000,
+  });
+  return {
+    device,
+    outside: (random) => {
+      device.setTarget(random.below(MEMORY_BYTES));
+      clock.advance(random.below(1500));
+      // Pages behind the rings, and beyond the end; or statistics.
+      const numbers = Uint32Array.from({ length: 200 }, () => 512 + random.below(600));
+      memory.write(BUFFERS + 4 * random.below(4000), new Uint8Array(numbers.buffer));
+      if (random.below(4) === 0)
+        memory.write(BUFFERS, BalloonStat.encode({ tag: random.below(20), val: random.u32() }));
+      if (device.status.statistics !== undefined) world.count("told");
+    },
+    quiet: () => {},
+    works: (driver) => {
+      const releasedBefore = device.status.releasedBytes;
+      queueOf(driver, 0).run([new Uint8Array(Uint32Array.of(1000, 1001).buffer)]);
+      assert.equal(device.status.releasedBytes - releasedBefore, 2 * BALLOON_PAGE_SIZE);
     },
   };
 }
@@ -366,7 +404,7 @@ function virtioSubject(
         restore: (saved) => transport.restore(saved),
         works: () => {
           const honest = new TestDriver(machine, transport);
-          honest.start({ place: (i) => MiB + i * (MiB / 2) });
+          honest.start({ place: (i) => MiB + (i * MiB) / 2 });
           side.works(honest);
         },
       };
@@ -388,6 +426,7 @@ export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", [
 ]);
 export const virtioRng = virtioSubject(rngSide, "virtio/rng/device.ts", ["filled"]);
 export const virtioConsole = virtioSubject(consoleSide, "virtio/console/device.ts", ["printed"]);
+export const virtioBalloon = virtioSubject(balloonSide, "virtio/balloon/device.ts", ["released", "told"]);
 export const virtioKeyboard = virtioSubject((world) => inputSide(world, KEYBOARD), "virtio/input/device.ts", [
   "kept",
   "delivered",

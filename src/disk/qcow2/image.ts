@@ -7,7 +7,6 @@
  * that is opened with it has its counts made anew.
  */
 import { ThimbleError } from "../../base/errors.ts";
-import { inflate } from "../../base/inflate.ts";
 import type { DiskImage, ImageFile } from "../image-file.ts";
 import {
   ALL_ZEROES,
@@ -20,13 +19,13 @@ import {
   OFFSET_HIGH_MASK,
   OFFSET_LOW_MASK,
 } from "./bits.ts";
+import { compressedRange, unpackCluster } from "./compressed.ts";
 import { badImage, type Qcow2Header, readHeader, roundUp } from "./header.ts";
 import { Refcounts } from "./refcounts.ts";
 import { countReferences } from "./references.ts";
 import { type CachedTable, TableCache } from "./table-cache.ts";
 
 const HIGH_DWORD = 0x1_0000_0000;
-const SECTOR = 512;
 const CACHE_BYTES = 1024 * 1024;
 const REFCOUNT_CACHE_BYTES = 256 * 1024;
 
@@ -47,6 +46,8 @@ export interface Qcow2Options {
   readonly readOnly?: boolean;
   /** What clusters that the image does not have are read from; the caller has found and opened it by the header. */
   readonly backing?: DiskImage | null;
+  /** Nobody reads or writes the disk: the image needs no backing. */
+  readonly tablesOnly?: boolean;
 }
 
 export class Qcow2Image implements DiskImage {
@@ -73,7 +74,8 @@ export class Qcow2Image implements DiskImage {
     this.#file = file;
     this.readOnly = options.readOnly ?? false;
     this.#backing = options.backing ?? null;
-    if (header.backing !== null && this.#backing === null) throw badImage("its backing file is missing");
+    if (header.backing !== null && this.#backing === null && options.tablesOnly !== true)
+      throw badImage("its backing file is missing");
     this.#clusterBytes = 2 ** header.clusterBits;
     this.#perTable = this.#clusterBytes / ENTRY_BYTES;
     const l1 = new Uint8Array(header.l1Entries * ENTRY_BYTES);
@@ -194,13 +196,17 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  /** Flushes, takes the mark away, and closes the file and its backing. */
+  /** Flushes, and takes the mark away. The image is not used any more. */
+  finish(): void {
+    if (this.readOnly || !this.#marked) return;
+    this.flush();
+    this.flush(); // What the first one released is counted down now.
+    this.#setIncompatible(this.header.incompatible & ~Incompatible.dirty);
+  }
+
+  /** Finishes, and closes the file and its backing. */
   close(): void {
-    if (!this.readOnly && this.#marked) {
-      this.flush();
-      this.flush(); // What the first one released is counted down now.
-      this.#setIncompatible(this.header.incompatible & ~Incompatible.dirty);
-    }
+    this.finish();
     this.#file.close();
     this.#backing?.close();
   }
@@ -216,6 +222,12 @@ export class Qcow2Image implements DiskImage {
       if (difference < 0) errors++;
     }
     return { leaks, errors };
+  }
+
+  /** Makes the counts what `check` would have them. */
+  repair(): void {
+    this.#mark();
+    this.#recount();
   }
 
   #count(): Uint32Array {
@@ -417,30 +429,18 @@ export class Qcow2Image implements DiskImage {
     return offset;
   }
 
-  /** Compressed Clusters Descriptor: x = 62 - (cluster_bits - 8) bits of offset, then sectors beyond the first. */
+  /** Where an entry's compressed data are, inside the file. */
   #compressedRange(high: number, low: number): { offset: number; length: number } {
-    const sizeBits = this.header.clusterBits - 8;
-    const offsetHighBits = 30 - sizeBits;
-    const offset = (high & (2 ** offsetHighBits - 1)) * HIGH_DWORD + low;
-    const sectors = ((high & 0x3fff_ffff) >>> offsetHighBits) + 1;
-    const length = sectors * SECTOR - (offset % SECTOR);
-    if (offset >= this.#refcounts.clusters * this.#clusterBytes)
+    const range = compressedRange(this.header.clusterBits, high, low);
+    if (range.offset >= this.#refcounts.clusters * this.#clusterBytes)
       throw badImage("compressed data outside the file");
-    return { offset, length };
+    return range;
   }
 
   #decompressed(high: number, low: number): Uint8Array {
     const { offset, length } = this.#compressedRange(high, low);
     const packed = new Uint8Array(length);
     this.#file.readAt(offset, packed);
-    const target = new Uint8Array(this.#clusterBytes);
-    try {
-      inflate(packed, target);
-    } catch (error) {
-      throw new ThimbleError("bad_image", "A compressed cluster of the disk image is damaged.", {
-        cause: error,
-      });
-    }
-    return target;
+    return unpackCluster(packed, this.#clusterBytes);
   }
 }

@@ -94,6 +94,14 @@ export class Refcounts {
     return this.#take(cluster);
   }
 
+  /** Several together, at the file's end. Returns the first one's offset. */
+  allocateRun(clusters: number): number {
+    const first = this.#end;
+    this.#end += clusters;
+    for (let i = 0; i < clusters; i++) this.set(first + i, 1);
+    return first * this.#clusterBytes;
+  }
+
   get(cluster: number): number {
     const offset = this.#table[Math.floor(cluster / this.#perBlock)] ?? 0;
     return offset === 0 ? 0 : this.#read(this.#blocks.get(offset), cluster % this.#perBlock);

@@ -2,11 +2,11 @@
 import { be16, be32, be64, packed } from "../../base/layout.ts";
 import type { ImageFile } from "../image-file.ts";
 import { COMPRESSED, ENTRY_BYTES, L1_BYTES_MAX, OFFSET_HIGH_MASK, OFFSET_LOW_MASK } from "./bits.ts";
+import { compressedRange } from "./compressed.ts";
 import { badImage, type Qcow2Header, roundUp } from "./header.ts";
 import type { Refcounts } from "./refcounts.ts";
 
 const HIGH_DWORD = 0x1_0000_0000;
-const SECTOR = 512;
 /** 256 MiB of counts: 4 TiB in clusters of 64 KiB. */
 const CLUSTERS_MAX = 2 ** 26;
 const SNAPSHOTS_MAX = 65_536;
@@ -49,10 +49,8 @@ export function countReferences(
       const high = tableView.getUint32(at);
       const low = tableView.getUint32(at + 4);
       if ((high & COMPRESSED) !== 0) {
-        const offsetHighBits = 30 - (header.clusterBits - 8);
-        const start = (high & (2 ** offsetHighBits - 1)) * HIGH_DWORD + low;
-        const sectors = ((high & 0x3fff_ffff) >>> offsetHighBits) + 1;
-        use(start, sectors * SECTOR - (start % SECTOR));
+        const { offset, length } = compressedRange(header.clusterBits, high, low);
+        use(offset, length);
       } else {
         const data = (high & OFFSET_HIGH_MASK) * HIGH_DWORD + ((low & OFFSET_LOW_MASK) >>> 0);
         if (data !== 0) use(data, clusterBytes);

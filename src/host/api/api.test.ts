@@ -116,6 +116,38 @@ describe("the API", () => {
     assert.ok((await api.events())[0]?.kind === "host.booted");
   });
 
+  test("a balloon's target is kept with the VM, told to its VMM, and outlives a reset", async () => {
+    const { api } = host;
+    const memory = { hugePages: true, balloonTargetBytes: 4 * MiB };
+    const vm = await api.createVm(await host.spec({}, { memory }));
+    assert.deepEqual(vm.memory, memory);
+    const target = async () => (await api.statistics(vm.id)).balloon?.targetBytes;
+    await api.act(vm.id, "start");
+    assert.equal(await target(), 4 * MiB);
+    const changed = await api.setBalloon(vm.id, 8 * MiB);
+    assert.deepEqual(changed.memory, { ...memory, balloonTargetBytes: 8 * MiB });
+    assert.equal(await target(), 8 * MiB);
+    await api.act(vm.id, "reset");
+    assert.equal(await target(), 8 * MiB);
+    await assert.rejects(api.setBalloon(vm.id, vm.memoryBytes + 4096), {
+      status: 400,
+      field: "memory.balloonTargetBytes",
+    });
+    await assert.rejects(api.setBalloon(vm.id, -1), { status: 400, field: "memory.balloonTargetBytes" });
+    await api.act(vm.id, "force-off");
+    await api.setBalloon(vm.id, 0);
+    await api.act(vm.id, "start");
+    assert.equal(await target(), 0);
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
+    await assert.rejects(api.setBalloon(vm.id, 0), { status: 404 });
+    const tooMuch = { balloonTargetBytes: vm.memoryBytes + 4096 };
+    await assert.rejects(
+      host.spec({}, { memory: tooMuch }).then((spec) => api.createVm(spec)),
+      { status: 400 },
+    );
+  });
+
   test("a VM with firmware gets variables of its own, which a restart keeps and deletion removes", async () => {
     const { api } = host;
     await api.uploadImage("code", Buffer.from("{}"));

@@ -15,7 +15,15 @@ import { relayConsole } from "../vms/console.ts";
 import type { VmManager } from "../vms/manager.ts";
 import { relayVnc, VNC_SUBPROTOCOL } from "../vms/vnc.ts";
 import { checked, readJson } from "./read.ts";
-import { diskRequest, eventsQuery, keysRequest, shutdownRequest, vmRequest, waitQuery } from "./schemas.ts";
+import {
+  diskRequest,
+  eventsQuery,
+  keysRequest,
+  shutdownRequest,
+  vmChange,
+  vmRequest,
+  waitQuery,
+} from "./schemas.ts";
 
 /** What the API is about. */
 export interface HostParts {
@@ -121,6 +129,11 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   app.get("/api/v1/vms", (c) => c.json({ items: vms.list().map((vm) => vm.view()) }));
   app.post("/api/v1/vms", async (c) => c.json(vms.create(await readJson(c.req.raw, vmRequest)).view(), 201));
   app.get("/api/v1/vms/:id", (c) => c.json(vmOf(c).view()));
+  app.patch("/api/v1/vms/:id", async (c) => {
+    const { memory } = await readJson(c.req.raw, vmChange);
+    await vmOf(c).setBalloon(memory.balloonTargetBytes);
+    return c.json(vmOf(c).view());
+  });
   app.delete("/api/v1/vms/:id", (c) => {
     vms.delete(vmOf(c).id);
     return new Response(null, { status: 204 });

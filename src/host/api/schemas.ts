@@ -109,6 +109,20 @@ const cpu = v.strictObject(
   SPEC_RULE,
 );
 
+const STATISTICS_SECONDS_MAX = 3600;
+const balloonTarget = () => whole(0, MEMORY_MAX);
+
+const memory = v.strictObject(
+  {
+    hugePages: flag(),
+    mergeable: flag(),
+    freePageReporting: flag(),
+    balloonTargetBytes: v.optional(balloonTarget()),
+    statisticsSeconds: v.optional(whole(0, STATISTICS_SECONDS_MAX)),
+  },
+  SPEC_RULE,
+);
+
 const diskLimits = v.strictObject(
   {
     bytesPerSecond: v.optional(whole(BYTES_PER_SECOND_MIN, Number.MAX_SAFE_INTEGER)),
@@ -138,6 +152,7 @@ export const vmRequest = v.strictObject(
       whole(MEMORY_MIN, MEMORY_MAX),
       v.multipleOf(MEMORY_STEP, "must be a multiple of 2 MiB (2097152)"),
     ),
+    memory: v.optional(memory),
     boot: v.lazy((input) => (hasFirmware(input) ? firmwareBoot : directBoot)),
     disks: v.optional(
       v.pipe(
@@ -165,6 +180,11 @@ export const vmRequest = v.strictObject(
       ),
     ),
   },
+  SPEC_RULE,
+);
+
+export const vmChange = v.strictObject(
+  { memory: v.strictObject({ balloonTargetBytes: balloonTarget() }, SPEC_RULE) },
   SPEC_RULE,
 );
 

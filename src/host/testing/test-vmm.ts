@@ -5,7 +5,7 @@
 import { readFileSync, rmSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import type { VmmConfig } from "../../vmm/config.ts";
-import type { ControlRequest } from "../../vmm/control.ts";
+import type { ControlRequest, VmmStatus } from "../../vmm/control.ts";
 
 export interface Behaviour {
   /** Ends with this status at once, after writing `words` to standard error. */
@@ -44,6 +44,22 @@ const end = (cause: string, message: string) => {
   tell({ event: "end", cause, message });
   setTimeout(() => process.exit(0), 10);
 };
+const file = () => JSON.parse(readFileSync(process.argv.at(-1) as string, "utf8")) as VmmConfig;
+let balloonTargetBytes = config.memory?.balloonTargetBytes ?? 0;
+/** Its guest follows at once. */
+const status = (): VmmStatus => ({
+  state: state(),
+  pid: process.pid,
+  resets,
+  exits: 1234,
+  paused,
+  balloon: {
+    hasDriver: true,
+    targetBytes: balloonTargetBytes,
+    actualBytes: balloonTargetBytes,
+    releasedBytes: 0,
+  },
+});
 const state = () => (behaviour.neverRuns ? "starting" : "running");
 
 function answer(socket: Socket, request: ControlRequest): void {
@@ -55,7 +71,8 @@ function answer(socket: Socket, request: ControlRequest): void {
       return;
     }
   }
-  const result = op === "status" ? { state: state(), pid: process.pid, resets, exits: 1234, paused } : null;
+  if (op === "balloon") balloonTargetBytes = request.targetBytes;
+  const result = op === "status" ? status() : null;
   socket.write(`${JSON.stringify({ id, ok: true, result })}\n`);
   if (op === "powerButton" && !behaviour.ignorePowerButton) end("guest-power-off", "The guest powered off.");
   if (op === "stop" && !behaviour.ignoreStop) end("stopped", "The VMM was told to stop.");
@@ -65,6 +82,7 @@ function answer(socket: Socket, request: ControlRequest): void {
   }
   if (op === "reset") {
     resets++;
+    balloonTargetBytes = file().memory?.balloonTargetBytes ?? 0;
     tell({ event: "reset" });
     // As the real one, which executes itself anew.
     for (const other of [...controls, ...serials]) other.destroy();

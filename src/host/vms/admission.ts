@@ -19,19 +19,30 @@ export function overheadBytes(spec: VmSpec): number {
 export interface RunningVm {
   readonly id: string;
   readonly spec: VmSpec;
-  /** How much of its memory the guest has touched: the rest is promised, but still counts as available. */
-  readonly guestResidentBytes: number;
+  /** Memory that its process has to itself, the guest's included. */
+  readonly residentBytes: number;
 }
 
-/** Memory that running guests may still touch. */
+/**
+ * Memory that running VMs may still take and that counts as available until then: what guests have not touched, have
+ * given back (a guest can deflate its balloon by itself), or share with others until they write to it.
+ */
 export function promisedBytes(running: readonly RunningVm[]): number {
-  return running.reduce((sum, vm) => sum + Math.max(0, vm.spec.memoryBytes - vm.guestResidentBytes), 0);
+  return running.reduce(
+    (sum, { spec, residentBytes }) => sum + Math.max(0, neededBytes(spec) - residentBytes),
+    0,
+  );
+}
+
+/** What a VM may take in all. */
+function neededBytes(spec: VmSpec): number {
+  return spec.memoryBytes + overheadBytes(spec);
 }
 
 /** Throws RequestError (409) when memory that is available and not promised to others does not suffice. */
 export function checkMemory(spec: VmSpec, availableBytes: number, running: readonly RunningVm[]): void {
   const free = availableBytes - HOST_RESERVE_BYTES - promisedBytes(running);
-  const needed = spec.memoryBytes + overheadBytes(spec);
+  const needed = neededBytes(spec);
   if (needed <= free) return;
   throw new RequestError(
     409,

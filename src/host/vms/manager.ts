@@ -7,7 +7,7 @@ import { timestamp } from "../platform/platform.ts";
 import type { Task } from "../tasks/tasks.ts";
 import type { RunningVm } from "./admission.ts";
 import { chooseMac } from "./mac.ts";
-import { imagesOf, type VmNetwork, type VmSpec } from "./spec.ts";
+import { checkBalloon, imagesOf, type VmNetwork, type VmSpec } from "./spec.ts";
 import { Vm, type VmEnvironment } from "./vm.ts";
 
 /** A VM's description as a client gives it: MAC addresses may be left to the host. */
@@ -39,6 +39,7 @@ export class VmManager {
       this.#vms.set(vm.id, vm);
       await vm.recover();
     }
+    this.#environment.merging.update(this.running());
   }
 
   list(): Vm[] {
@@ -77,6 +78,7 @@ export class VmManager {
     checkBootOrder(spec);
     checkFirmware(spec);
     checkTopology(spec);
+    checkBalloon(spec);
     this.#checkMemory(spec);
     this.#checkImages(spec);
     const record = { id, createdAt: timestamp(platform), spec };

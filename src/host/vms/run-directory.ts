@@ -37,6 +37,11 @@ export class RunDirectory {
   create(config: VmmConfig): void {
     this.remove();
     this.platform.files.makeDirectories(this.path, 0o700);
+    this.change(config);
+  }
+
+  /** Replaces the configuration: a VMM reads it when it is started and at each reset. */
+  change(config: VmmConfig): void {
     this.platform.files.replaceFile(this.configFile, JSON.stringify(config), 0o600);
   }
 

@@ -1,6 +1,7 @@
 /** A VM as its owner describes it, and as the host keeps it. */
 import type { CpuModel, CpuTopology } from "../../base/cpu-topology.ts";
 import type { DiskConfig, NetworkConfig } from "../../vmm/config.ts";
+import { RequestError } from "../http/errors.ts";
 
 export interface VmDisk extends Pick<DiskConfig, "cache" | "onError" | "queues" | "limits"> {
   /** Name of an image. */
@@ -39,11 +40,22 @@ export interface VmCpu extends Partial<CpuTopology> {
   readonly disable?: readonly string[];
 }
 
+/** How the VM's memory is kept; what is absent is as docs/vmm-config.md says. */
+export interface VmMemory {
+  readonly hugePages?: boolean;
+  readonly mergeable?: boolean;
+  readonly freePageReporting?: boolean;
+  /** What the balloon takes from the guest. */
+  readonly balloonTargetBytes?: number;
+  readonly statisticsSeconds?: number;
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
   readonly cpu?: VmCpu;
   readonly memoryBytes: number;
+  readonly memory?: VmMemory | undefined;
   readonly boot: VmDirectBoot | VmFirmwareBoot;
   readonly disks: readonly VmDisk[];
   readonly networks: readonly VmNetwork[];
@@ -85,4 +97,11 @@ export function imagesOf(
       writable: readOnly !== true,
     })),
   ];
+}
+
+/** Throws RequestError (400) when the balloon is to take more than the VM has. */
+export function checkBalloon({ memory, memoryBytes }: Pick<VmSpec, "memory" | "memoryBytes">): void {
+  if ((memory?.balloonTargetBytes ?? 0) <= memoryBytes) return;
+  const field = "memory.balloonTargetBytes";
+  throw new RequestError(400, "invalid_request", `${field} is more than the VM's memoryBytes.`, field);
 }

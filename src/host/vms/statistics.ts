@@ -5,20 +5,23 @@ export interface ProcessMemory {
   readonly pssBytes: number;
   /** Resident part of the guest's memory. */
   readonly guestResidentBytes: number;
+  /** How much of that is in huge pages, and how much in pages that KSM has merged. */
+  readonly guestHugeBytes: number;
+  readonly guestMergedBytes: number;
   /** PSS of everything but the guest's memory. */
   readonly overheadBytes: number;
 }
 
-/** How the VMM names the memfd that is the guest's memory. */
-const GUEST_MEMORY = "memfd:guest-ram";
+/** How the VMM names the mappings that are the guest's memory. */
+const GUEST_MEMORY = "[anon:guest-ram";
 /** sysconf(_SC_CLK_TCK) on every Linux. */
 const CLOCK_TICKS_PER_SECOND = 100;
+const PAGE_SIZE = 4096;
 
 /** Sums up /proc/PID/smaps. */
 export function parseSmaps(text: string): ProcessMemory {
-  let pssKiB = 0;
-  let guestKiB = 0;
-  let guestPssKiB = 0;
+  let pss = 0;
+  const guest = { Rss: 0, Pss: 0, AnonHugePages: 0, KSM: 0 };
   let inGuestMemory = false;
   for (const line of text.split("\n")) {
     if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) {
@@ -27,19 +30,17 @@ export function parseSmaps(text: string): ProcessMemory {
     }
     const colon = line.indexOf(":");
     const name = line.slice(0, colon);
-    if (name !== "Pss" && name !== "Rss") continue;
-    const kib = Number.parseInt(line.slice(colon + 1), 10);
-    if (name === "Pss") {
-      pssKiB += kib;
-      if (inGuestMemory) guestPssKiB += kib;
-    } else if (inGuestMemory) {
-      guestKiB += kib;
-    }
+    if (!(name in guest)) continue;
+    const bytes = Number.parseInt(line.slice(colon + 1), 10) * 1024;
+    if (name === "Pss") pss += bytes;
+    if (inGuestMemory) guest[name as keyof typeof guest] += bytes;
   }
   return {
-    pssBytes: pssKiB * 1024,
-    guestResidentBytes: guestKiB * 1024,
-    overheadBytes: (pssKiB - guestPssKiB) * 1024,
+    pssBytes: pss,
+    guestResidentBytes: guest.Rss,
+    guestHugeBytes: guest.AnonHugePages,
+    guestMergedBytes: guest.KSM,
+    overheadBytes: pss - guest.Pss,
   };
 }
 
@@ -65,12 +66,23 @@ export function startTicks(files: Pick<Files, "readText">, pid: number): number 
   }
 }
 
-/** How much of its shared memory, which is the guest's, a VMM has in RAM; 0 when the process is gone. Cheap. */
-export function sharedResidentBytes(files: Pick<Files, "readText">, pid: number): number {
+/**
+ * Memory that a VMM has to itself, the guest's included; pages that KSM has merged are not, as writing to one takes
+ * another. 0 when the process is gone. Cheap.
+ */
+export function ownResidentBytes(files: Pick<Files, "readText">, pid: number): number {
   try {
-    const line = /^RssShmem:\s*(\d+) kB$/m.exec(files.readText(`/proc/${pid}/status`));
-    return Number(line?.[1] ?? 0) * 1024;
+    const kib = /^RssAnon:\s*(\d+) kB$/m.exec(files.readText(`/proc/${pid}/status`));
+    return Number(kib?.[1] ?? 0) * 1024 - mergedBytes(files, pid);
   } catch {
     return 0;
+  }
+}
+
+function mergedBytes(files: Pick<Files, "readText">, pid: number): number {
+  try {
+    return Number(files.readText(`/proc/${pid}/ksm_merging_pages`)) * PAGE_SIZE;
+  } catch {
+    return 0; // a kernel without KSM
   }
 }

@@ -3,7 +3,7 @@
  * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
-import type { Chord } from "../../vmm/control.ts";
+import type { Chord, ControlCall, VmmStatus } from "../../vmm/control.ts";
 import type { EventKind, EventLog } from "../events/events.ts";
 import { RequestError } from "../http/errors.ts";
 import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
@@ -13,9 +13,10 @@ import type { Task, TaskList } from "../tasks/tasks.ts";
 import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
+import type { PageMerging } from "./page-merging.ts";
 import { RunDirectory } from "./run-directory.ts";
-import { imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
-import { cpuTimeMs, parseSmaps, sharedResidentBytes } from "./statistics.ts";
+import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
+import { cpuTimeMs, ownResidentBytes, type ProcessMemory, parseSmaps } from "./statistics.ts";
 import type { VmStore } from "./store.ts";
 import { vmmConfig } from "./vmm-config.ts";
 import { type VmmListener, VmmProcess, type VmOutcome } from "./vmm-process.ts";
@@ -34,6 +35,7 @@ export interface VmEnvironment {
   readonly images: ImageStore;
   readonly network: HostNetwork;
   readonly store: VmStore;
+  readonly merging: PageMerging;
   /** Where run directories are made. */
   readonly runPath: string;
   /** Program and first arguments of a VMM; `--config FILE` is added. */
@@ -54,13 +56,11 @@ export type VmView = VmSpec & {
   readonly lastEnd?: VmRecord["lastEnd"];
 };
 
-export interface VmStatistics {
-  readonly pssBytes: number;
-  readonly guestResidentBytes: number;
-  readonly overheadBytes: number;
+export interface VmStatistics extends ProcessMemory {
   readonly cpuMs: number;
   readonly exits: number;
   readonly resets: number;
+  readonly balloon?: VmmStatus["balloon"];
 }
 
 export class Vm {
@@ -126,8 +126,8 @@ export class Vm {
   /** For admission of others. */
   footprint(): RunningVm {
     const { files } = this.environment.platform;
-    const guestResidentBytes = this.#process === null ? 0 : sharedResidentBytes(files, this.#process.pid);
-    return { id: this.id, spec: this.spec, guestResidentBytes };
+    const residentBytes = this.#process === null ? 0 : ownResidentBytes(files, this.#process.pid);
+    return { id: this.id, spec: this.spec, residentBytes };
   }
 
   /** Throws RequestError (409) when the VM is not stopped, or the host cannot run it now. */
@@ -147,6 +147,7 @@ export class Vm {
     checkDisks(this.spec, environment.running());
     checkMemory(this.spec, environment.availableMemory(), environment.running());
     this.#move("start");
+    environment.merging.update(environment.running());
     this.#prepareSignals();
     return this.#task("vm.start", () => this.#start());
   }
@@ -199,12 +200,7 @@ export class Vm {
   async sendKeys(chords: readonly Chord[]): Promise<void> {
     this.#checkGraphics();
     if (this.#phase !== "running") throw this.#wrongState("takes no keys");
-    try {
-      await this.#process?.request({ op: "sendKeys", chords });
-    } catch (error) {
-      if (!(error instanceof ThimbleError)) throw error;
-      throw new RequestError(409, error.code, error.message, undefined, { cause: error });
-    }
+    await this.#ask({ op: "sendKeys", chords });
   }
 
   /** Throws RequestError (409) when the VM is stopped or being stopped. */
@@ -240,7 +236,24 @@ export class Vm {
       cpuMs: cpuTimeMs(files, process.pid),
       exits: status?.exits ?? 0,
       resets: status?.resets ?? 0,
+      ...(status === null ? {} : { balloon: status.balloon }),
     };
+  }
+
+  /**
+   * Sets how much memory the balloon takes from the guest, now and at every start. Rejects with RequestError: 400 for
+   * more than the VM has, 409 when a running VM cannot be told; its next reset brings it then.
+   */
+  async setBalloon(balloonTargetBytes: number): Promise<void> {
+    const { spec } = this;
+    const memory = { ...spec.memory, balloonTargetBytes };
+    checkBalloon({ memory, memoryBytes: spec.memoryBytes });
+    this.#record = { ...this.#record, spec: { ...spec, memory } };
+    this.environment.store.save(this.#record);
+    // A reset executes the VMM anew, with what its file says then.
+    const config = this.#directory.config();
+    if (config !== null) this.#directory.change({ ...config, memory });
+    await this.#ask({ op: "balloon", targetBytes: balloonTargetBytes });
   }
 
   /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */
@@ -357,7 +370,7 @@ export class Vm {
 
   /** Clears up after a run, then tells everyone. */
   async #finish(outcome: VmOutcome): Promise<void> {
-    const { platform, network, store } = this.environment;
+    const { platform, network, store, merging } = this.environment;
     this.#process = null;
     this.#pauseReason = null;
     try {
@@ -369,6 +382,7 @@ export class Vm {
     const { failed, cause, message } = outcome;
     this.#record = { ...this.#record, lastEnd: { cause, message, at: timestamp(platform) } };
     this.#move("ended");
+    merging.update(this.environment.running());
     try {
       store.save(this.#record);
     } catch (error) {
@@ -401,6 +415,16 @@ export class Vm {
 
   #event(kind: EventKind, message: string, cause?: string): void {
     this.environment.events.add(kind, { kind: "vm", id: this.id }, message, cause);
+  }
+
+  /** Asks the VMM, if there is one. Rejects with RequestError (409) when it refuses or cannot be reached. */
+  async #ask(call: ControlCall): Promise<void> {
+    try {
+      await this.#process?.request(call);
+    } catch (error) {
+      if (!(error instanceof ThimbleError)) throw error;
+      throw new RequestError(409, error.code, error.message, undefined, { cause: error });
+    }
   }
 
   #checkGraphics(): void {

@@ -20,12 +20,13 @@ export function vmmConfig(
   directory: RunDirectory,
   stores: Stores,
 ): VmmConfig {
-  const { name, cpus, cpu, memoryBytes, disks, networks, graphics } = spec;
+  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics } = spec;
   return {
     name,
     cpus,
     ...(cpu === undefined ? {} : { cpu }),
     memoryBytes,
+    ...(memory === undefined ? {} : { memory }),
     boot: bootConfig(id, spec, stores),
     disks: disks.map(({ image, readOnly, ...rest }, i) => ({
       path: stores.images.path(image),

@@ -21,12 +21,10 @@ export const PCI_HOLE_START = 3 * GiB;
 export const HIGH_MEMORY_START = 4 * GiB;
 const WINDOW_SIZE = GiB;
 
-/** A contiguous range of RAM and where it lies in the memory file and in this process. */
+/** A contiguous range of RAM and where it lies in this process. */
 export interface MemoryRegion {
   readonly start: GuestPhysical;
   readonly sizeBytes: number;
-  /** Offset in the memfd. */
-  readonly fileOffset: number;
   /** Address of the region's first byte; 0 under the unit-test runner. */
   readonly host: HostVirtual;
 }
@@ -35,11 +33,11 @@ export interface MemoryRegion {
 export function layoutRam(
   sizeBytes: number,
   holeStart: number = PCI_HOLE_START,
-): { start: GuestPhysical; sizeBytes: number; fileOffset: number }[] {
+): { start: GuestPhysical; sizeBytes: number }[] {
   const low = Math.min(sizeBytes, holeStart);
-  const regions = [{ start: guestPhysical(0), sizeBytes: low, fileOffset: 0 }];
+  const regions = [{ start: guestPhysical(0), sizeBytes: low }];
   if (sizeBytes > low) {
-    regions.push({ start: guestPhysical(HIGH_MEMORY_START), sizeBytes: sizeBytes - low, fileOffset: low });
+    regions.push({ start: guestPhysical(HIGH_MEMORY_START), sizeBytes: sizeBytes - low });
   }
   return regions;
 }

@@ -176,6 +176,8 @@ export interface DriverOptions {
   readonly wanted?: Features;
   readonly queueSize?: number;
   readonly useMsix?: boolean;
+  /** Whether to enable queue `index`; default: all. */
+  readonly enables?: (index: number) => boolean;
   /** Where queue `index` and its buffers go; default: 1 MiB each from 1 MiB on. */
   readonly place?: (index: number) => number;
 }
@@ -260,7 +262,7 @@ export class TestDriver {
       this.write("queue_select", 2, i);
       if (options.useMsix ?? true) this.write("queue_msix_vector", 2, i + 1);
       this.queues.push(this.#setUpQueue(i, options));
-      this.write("queue_enable", 2, 1);
+      if (options.enables?.(i) ?? true) this.write("queue_enable", 2, 1);
     }
     this.addStatus(DeviceStatus.DRIVER_OK);
     this.#machine.settle();
