@@ -20,6 +20,16 @@ export interface Image {
   readonly createdAt: string;
 }
 
+export interface NetworkRate {
+  readonly bytesPerSecond: number;
+  readonly burstBytes?: number;
+}
+
+export interface NetworkLimits {
+  readonly receive?: NetworkRate;
+  readonly transmit?: NetworkRate;
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
@@ -61,6 +71,7 @@ export interface VmSpec {
     readonly mac?: string;
     readonly vhost?: boolean;
     readonly queues?: number;
+    readonly limits?: NetworkLimits;
   }[];
 }
 

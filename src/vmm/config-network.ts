@@ -1,14 +1,23 @@
 /** `networks` of a VMM's configuration. */
-import type { NetworkConfig } from "./config.ts";
+import type { NetworkConfig, NetworkLimits, NetworkRate } from "./config.ts";
 import { ascii, bad, boolean, integer, object, optional, present } from "./config-values.ts";
 
 /** IFNAMSIZ less the zero at the end. */
 const INTERFACE_NAME_MAX = 15;
 /** Pairs: more CPUs than that hardly ever all work for one interface. */
 const QUEUES_MAX = 16;
+/** Below it a guest hardly gets anywhere. */
+const BYTES_PER_SECOND_MIN = 64 * 1024;
+/** A segment of 64 KiB passes as a whole or not at all. */
+const BURST_BYTES_MIN = 128 * 1024;
+
+const RATE_FIELDS = ["bytesPerSecond", "burstBytes"] as const;
 
 export const NETWORK_FIELDS = {
-  networks: ["tap", "mac", "vhost", "queues"],
+  networks: ["tap", "mac", "vhost", "queues", "limits"],
+  networkLimits: ["receive", "transmit"],
+  networkReceive: RATE_FIELDS,
+  networkTransmit: RATE_FIELDS,
 } as const satisfies Record<string, readonly string[]>;
 
 export function parseNetwork(value: unknown, field: string): NetworkConfig {
@@ -29,6 +38,38 @@ export function parseNetwork(value: unknown, field: string): NetworkConfig {
     ...present(
       "queues",
       optional(network.queues, (v) => integer(v, `${field}.queues`, 1, QUEUES_MAX)),
+    ),
+    ...present(
+      "limits",
+      optional(network.limits, (v) => parseLimits(v, `${field}.limits`)),
+    ),
+  };
+}
+
+function parseLimits(value: unknown, field: string): NetworkLimits {
+  const limits = object(value, field, NETWORK_FIELDS.networkLimits);
+  const rate = (name: "receive" | "transmit") =>
+    present(
+      name,
+      optional(limits[name], (v) => parseRate(v, `${field}.${name}`)),
+    );
+  return { ...rate("receive"), ...rate("transmit") };
+}
+
+function parseRate(value: unknown, field: string): NetworkRate {
+  const rate = object(value, field, RATE_FIELDS);
+  return {
+    bytesPerSecond: integer(
+      rate.bytesPerSecond,
+      `${field}.bytesPerSecond`,
+      BYTES_PER_SECOND_MIN,
+      Number.MAX_SAFE_INTEGER,
+    ),
+    ...present(
+      "burstBytes",
+      optional(rate.burstBytes, (v) =>
+        integer(v, `${field}.burstBytes`, BURST_BYTES_MIN, Number.MAX_SAFE_INTEGER),
+      ),
     ),
   };
 }

@@ -3,10 +3,11 @@ import { messageOf } from "../base/errors.ts";
 import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
+import { limitGuest } from "../sys/netlink/traffic.ts";
 import { fillRandomNow } from "../sys/random.ts";
 import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
-import { openTap } from "./backends/tap.ts";
+import { interfaceIndex, openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
 import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
@@ -92,6 +93,9 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     const queues = { count, exactly: network.queues !== undefined };
     const taps = forField(`networks[${i}].tap`, () => openTap(tap, queues, memory, parts.loop));
     backends.push(...taps);
+    const { limits } = network;
+    if (limits !== undefined)
+      forField(`networks[${i}].limits`, () => limitGuest(interfaceIndex(tap), limits));
     const device = new VirtioNet({
       name: `virtio-net ${i}`,
       memory,

@@ -120,6 +120,41 @@ describe("network", () => {
     });
   }
 
+  test("rates are kept in both directions, and lifted while the guest runs", async () => {
+    const rate = { bytesPerSecond: 2_000_000 };
+    const limits = { receive: rate, transmit: rate };
+    const sizeBytes = 12_000_000;
+    const { sourcePort, sinkPort, stop } = await startTransferServer(sizeBytes);
+    try {
+      await withGuest(api, { ...networked, networks: [{ limits }] }, async ({ shell, id }) => {
+        await acquireLease(shell);
+        /** Seconds of the guest's clock that a command takes. */
+        const seconds = async (command: string): Promise<number> => {
+          const clock = "cut -d' ' -f1 /proc/uptime";
+          const [before, after] = (
+            await shell.output(`${clock}; ${command} >/dev/null; ${clock}`, 300_000)
+          ).split(/\s+/);
+          return Number(after) - Number(before);
+        };
+        const receive = `nc ${rigAddress} ${sourcePort} </dev/null`;
+        const transmit = `head -c ${sizeBytes} /dev/zero | nc ${rigAddress} ${sinkPort}`;
+        const least = sizeBytes / (1.2 * rate.bytesPerSecond);
+        const received = await seconds(receive);
+        assert.ok(received >= least, `received in ${received} s`);
+        const sent = await seconds(transmit);
+        assert.ok(sent >= least, `sent in ${sent} s`);
+        console.log(`  limited: received in ${received} s, sent in ${sent} s`);
+
+        await api.limitNetwork(id, 0, {});
+        const free = [await seconds(receive), await seconds(transmit)];
+        console.log(`  lifted: ${free.join(" s and ")} s`);
+        for (const time of free) assert.ok(time < least, `${time} s without a limit`);
+      });
+    } finally {
+      await stop();
+    }
+  });
+
   test("a guest keeps the MAC address that it was given", async () => {
     const mac = "52:54:00:ab:cd:01";
     await withGuest(api, { ...networked, networks: [{ mac }] }, async ({ shell, vm }) => {

@@ -13,6 +13,7 @@ import type { Task, TaskList } from "../tasks/tasks.ts";
 import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
+import { changedNetworks, limitTaps, type NetworkChange } from "./network-limits.ts";
 import type { PageMerging } from "./page-merging.ts";
 import { RunDirectory } from "./run-directory.ts";
 import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
@@ -254,6 +255,14 @@ export class Vm {
     const config = this.#directory.config();
     if (config !== null) this.#directory.change({ ...config, memory });
     await this.#ask({ op: "balloon", targetBytes: balloonTargetBytes });
+  }
+
+  /** Sets what interfaces may do, now and at every start. Throws RequestError (400) for one that there is not. */
+  limitNetworks(changes: readonly NetworkChange[]): void {
+    const networks = changedNetworks(this.spec.networks, changes);
+    this.#record = { ...this.#record, spec: { ...this.spec, networks } };
+    this.environment.store.save(this.#record);
+    limitTaps(this.#directory, this.environment.network, networks, changes);
   }
 
   /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */

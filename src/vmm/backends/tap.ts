@@ -34,6 +34,9 @@ const UDP_SEGMENTATION = TunOffload.CSUM | TunOffload.USO4 | TunOffload.USO6;
 
 const InterfaceRequest = packed("ifreq", "linux/if.h", { name: ascii(16), flags: u16, rest: bytes(22) });
 
+/** ifr_ifindex, behind the name. */
+const IFINDEX_AT = 16;
+
 /** One queue of a tap interface. */
 export class TapQueue implements NetBackend {
   readonly #memory: GuestMemory;
@@ -95,7 +98,7 @@ export function openTap(
   memory: GuestMemory,
   loop: EventLoop,
 ): TapQueue[] {
-  requireInterface(name); // the kernel would make one otherwise, in no bridge
+  interfaceIndex(name); // the kernel would make one otherwise, in no bridge
   const fds: number[] = [];
   try {
     // An interface is one of both kinds, whatever number of queues is wanted of it.
@@ -154,9 +157,12 @@ function setAttached(fd: number, attached: boolean): void {
   ioctl(fd, TUNSETQUEUE, InterfaceRequest.encode({ flags }), "TUNSETQUEUE");
 }
 
-function requireInterface(name: string): void {
+/** The number of an interface. Throws ThimbleError("bad_tap") when there is none of that name. */
+export function interfaceIndex(name: string): number {
+  const request = InterfaceRequest.encode({ name });
   const fd = socket(AF_INET, SOCK_DGRAM);
-  const result = tryIoctl(fd, SIOCGIFINDEX, InterfaceRequest.encode({ name }));
+  const result = tryIoctl(fd, SIOCGIFINDEX, request);
   close(fd);
   if (result < 0) throw new ThimbleError("bad_tap", `there is no network interface ${name}: make it first`);
+  return new Int32Array(request.buffer)[IFINDEX_AT / 4] as number;
 }
