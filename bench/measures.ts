@@ -73,6 +73,10 @@ export const measures: readonly Measure[] = [
     betterIs: "lower",
     peers: ["qemu-q35"],
   },
+  rate("exits", "exits-port", "exits, port read", "1/s"),
+  rate("exits", "exits-mmio", "exits, MMIO read", "1/s"),
+  ...disk,
+  ...network,
   ...[1, 10, 50].map(
     (count): Measure => ({
       part: "memory",
@@ -83,8 +87,7 @@ export const measures: readonly Measure[] = [
       scale: KIB_IN_MIB,
     }),
   ),
-  rate("exits", "exits-port", "exits, port read", "1/s"),
-  rate("exits", "exits-mmio", "exits, MMIO read", "1/s"),
-  ...disk,
-  ...network,
 ];
+
+/** The parts in the order in which they are measured. */
+export const parts: readonly string[] = [...new Set(measures.map(({ part }) => part))];

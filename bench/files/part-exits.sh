@@ -27,7 +27,9 @@ initramfs=
 words=exits
 memory_mib=64
 rng=1
-for vmm_name in thimble qemu-microvm qemu-q35; do
-  measure_exits port $vmm_name
-  measure_exits mmio $vmm_name
+for round in $rounds; do
+  for vmm_name in thimble qemu-microvm qemu-q35; do
+    measure_exits port $vmm_name
+    measure_exits mmio $vmm_name
+  done
 done

@@ -1,6 +1,6 @@
 # What VMMs hold beside guest memory, per VM: with 1 and 10 that have booted Linux and idle, and with 50 that halted.
 starting_max=4
-seconds_max=300
+seconds_max=200
 
 # PSS of the processes less that of guest memory, which is Thimble's memfd of that name, or for QEMU what is mapped in
 # one piece of half of it or more. Shared pages count by their share, so the program's text is spread over all VMs.

@@ -4,5 +4,7 @@ for network_kind in vhost user; do
   defaults
   words="$words quiet guest.run=/bench.sh bench.network=$network_kind"
   network=$network_kind
-  for vmm_name in thimble qemu-microvm qemu-q35; do follow_guest $vmm_name; done
+  for round in $rounds; do
+    for vmm_name in thimble qemu-microvm qemu-q35; do follow_guest $vmm_name; done
+  done
 done

@@ -16,9 +16,11 @@ measure_start() {
 
 defaults
 words="$words guest.run=/bin/true"
-for vmm_name in thimble qemu-microvm qemu-q35; do
-  for round in 1 2 3; do measure_start start $vmm_name; done
+for round in $rounds; do
+  for vmm_name in thimble qemu-microvm qemu-q35; do measure_start start $vmm_name; done
 done
 # QEMU's microvm has no UEFI firmware in Debian's ovmf.
 firmware=1
-for vmm_name in thimble qemu-q35; do measure_start start-uefi $vmm_name; done
+for round in $rounds; do
+  for vmm_name in thimble qemu-q35; do measure_start start-uefi $vmm_name; done
+done

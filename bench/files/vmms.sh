@@ -37,12 +37,14 @@ thimble_arguments() {
     if [ $network = user ]; then vhost=false; fi
     network_list="{\"tap\":\"$tap\",\"mac\":\"$address\",\"vhost\":$vhost}"
   fi
-  cat >/tmp/vm.json <<JSON
+  # Each has its own: the VMM started before may not have read its file yet.
+  config=/tmp/config-${console##*/}
+  cat >$config <<JSON
 {"name":"bench","cpus":1,"memoryBytes":$((memory_mib * 1048576)),"boot":{$boot},
 "disks":[$disk_list],"networks":[$network_list],"serial":{"kind":"stdio"}}
 JSON
   # Thimble's one program is its /init. A virtio-rng is in every machine.
-  /init vmm --config /tmp/vm.json </tmp/in >$console 2>$errors &
+  /init vmm --config $config </tmp/in >$console 2>$errors &
   pid=$!
 }
 

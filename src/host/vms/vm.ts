@@ -10,13 +10,13 @@ import { type Connection, type Platform, timestamp, within } from "../platform/p
 import { Signal } from "../signal.ts";
 import type { ImageStore } from "../storage/images.ts";
 import type { Task, TaskList } from "../tasks/tasks.ts";
-import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
+import { checkDisks, checkImages, checkMemory, type RunningVm } from "./admission.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
 import { changedNetworks, limitTaps, type NetworkChange } from "./network-limits.ts";
 import type { PageMerging } from "./page-merging.ts";
 import { RunDirectory } from "./run-directory.ts";
-import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
+import { checkBalloon, type VmRecord, type VmSpec } from "./spec.ts";
 import { cpuTimeMs, ownResidentBytes, type ProcessMemory, parseSmaps } from "./statistics.ts";
 import type { VmStore } from "./store.ts";
 import { vmmConfig } from "./vmm-config.ts";
@@ -135,16 +135,7 @@ export class Vm {
   start(): Task {
     const { environment } = this;
     if (!this.isStopped) throw this.#wrongState("cannot be started");
-    for (const { image, field } of imagesOf(this.spec)) {
-      if (!environment.images.has(image)) {
-        throw new RequestError(
-          409,
-          "image_not_found",
-          `The image "${image}" is gone. Upload it again.`,
-          field,
-        );
-      }
-    }
+    checkImages(this.spec, environment.images);
     checkDisks(this.spec, environment.running());
     checkMemory(this.spec, environment.availableMemory(), environment.running());
     this.#move("start");
