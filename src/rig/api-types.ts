@@ -73,6 +73,7 @@ export interface VmSpec {
     readonly queues?: number;
     readonly limits?: NetworkLimits;
   }[];
+  readonly vsock?: { readonly cid?: number };
 }
 
 export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping";
@@ -82,6 +83,14 @@ export interface Vm extends VmSpec {
   readonly state: VmState;
   readonly pauseReason?: string;
   readonly pid?: number;
+  readonly guestAgent?: {
+    readonly connected: boolean;
+    readonly frozen?: true;
+    readonly version?: string;
+    readonly hostName?: string;
+    readonly osName?: string;
+    readonly addresses?: readonly { readonly interface: string; readonly address: string }[];
+  };
   readonly createdAt: string;
   readonly lastEnd?: { readonly cause: string; readonly message: string; readonly at: string };
 }

@@ -21,6 +21,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   networkLimits: "networks[].limits.",
   networkReceive: "networks[].limits.receive.",
   networkTransmit: "networks[].limits.transmit.",
+  channels: "channels[].",
 };
 
 test("the document's table has every field of the validator and no other", () => {

@@ -4,6 +4,7 @@ import { CPU_MODELS, type CpuModel, topologyProblem } from "../base/cpu-topology
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
 import type { CpuConfig, DirectBoot, FirmwareBoot, VmmConfig } from "./config.ts";
+import { CHANNEL_FIELDS, parseChannels, parseVsock } from "./config-channels.ts";
 import { DISK_FIELDS, parseDisk } from "./config-disk.ts";
 import { MEMORY_FIELDS, parseMemory } from "./config-memory.ts";
 import { NETWORK_FIELDS, parseNetwork } from "./config-network.ts";
@@ -55,6 +56,8 @@ export const CONFIG_FIELDS = {
     "serial",
     "controlSocket",
     "virtioConsole",
+    "channels",
+    "vsock",
     "graphics",
     "debugExit",
     "debugConsole",
@@ -66,6 +69,7 @@ export const CONFIG_FIELDS = {
   ...MEMORY_FIELDS,
   ...DISK_FIELDS,
   ...NETWORK_FIELDS,
+  ...CHANNEL_FIELDS,
   serial: ["kind", "path"],
   virtioConsole: ["path"],
   graphics: ["kind", "path"],
@@ -113,6 +117,8 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
     ),
     ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
+    ...present("channels", optional(config.channels, parseChannels)),
+    ...present("vsock", optional(config.vsock, parseVsock)),
     ...present("graphics", optional(config.graphics, parseGraphics)),
     ...present(
       "debugExit",

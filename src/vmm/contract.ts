@@ -151,5 +151,29 @@ export interface CharBackend {
   resume(): void;
 }
 
+/** What a channel's other end on the host tells the device. */
+export interface ChannelEvents {
+  /** Input; returns how many bytes were taken. The rest is offered again after `resume`. */
+  input(bytes: Uint8Array): number;
+  /** A peer is there, or gone. Told only while the guest has the channel open. */
+  connected(isConnected: boolean): void;
+  /** `hasRoom` is true again. */
+  room(): void;
+}
+
+/** The host's end of a named byte stream to a program in the guest; it has one peer at a time. */
+export interface ChannelBackend {
+  /** Whether `write` is welcome now: the guest waits for a slow peer. */
+  readonly hasRoom: boolean;
+  /** To be called once, before anything else. */
+  connect(events: ChannelEvents): void;
+  /** Sends to the peer; lost when there is none. */
+  write(bytes: Uint8Array): void;
+  /** The guest has opened or closed its end. Closed, the channel has no peer. */
+  setOpen(open: boolean): void;
+  /** Says that the guest has room again. */
+  resume(): void;
+}
+
 /** Fills the target with random bytes fit for keys. */
 export type EntropySource = (target: Uint8Array) => void;

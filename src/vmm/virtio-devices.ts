@@ -9,6 +9,7 @@ import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
 import { interfaceIndex, openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
+import { VhostVsock } from "./backends/vhost-vsock.ts";
 import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
@@ -27,12 +28,14 @@ import { KEYBOARD, TABLET } from "./virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
+import { type NamedChannel, VirtioSerial } from "./virtio/serial/device.ts";
+import { VirtioVsock } from "./virtio/vsock/device.ts";
 
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
-/** Function of the first slot that has the balloon. */
-const BALLOON_FUNCTION = 1;
+/** Functions of the first slot beside function 0. */
+const FirstSlot = { balloon: 1, vsock: 2, serial: 3 } as const;
 /** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
 const NETWORK_QUEUES_MAX = 4;
@@ -57,6 +60,7 @@ export interface VirtioParts {
   readonly complaints: (message: string) => void;
   /** For the virtio-console; null when there is none. */
   readonly console: CharBackend | null;
+  readonly channels: readonly NamedChannel[];
   readonly cpus: number;
   readonly clock: Clock;
   /** Pauses the machine for a reason; null: lets it go on. */
@@ -79,13 +83,24 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const backends: { close(): void }[] = [];
   attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
   const balloon = makeBalloon(config, parts);
-  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
+  attach(Slot.rng, balloon, parts, FirstSlot.balloon);
   if (parts.console !== null) {
     attach(
       Slot.console,
       new VirtioConsole({ name: "virtio-console", memory, backend: parts.console }),
       parts,
     );
+  }
+  if (config.vsock !== undefined) {
+    const { cid } = config.vsock;
+    const kernel = forField("vsock.cid", () => VhostVsock.open(memory, cid));
+    const device = new VirtioVsock({ name: "virtio-vsock", memory, cid, kernel, log: parts.complaints });
+    attach(Slot.rng, device, parts, FirstSlot.vsock);
+  }
+  if (parts.channels.length > 0) {
+    const { channels } = parts;
+    const device = new VirtioSerial({ name: "virtio-serial", memory, channels });
+    attach(Slot.rng, device, parts, FirstSlot.serial);
   }
   config.networks.forEach((network, i) => {
     const { tap, mac, vhost } = network;

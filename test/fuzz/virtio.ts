@@ -9,34 +9,22 @@ import { AvailableHeader, Descriptor, DescriptorFlag } from "../../src/vmm/virti
 import { BlkRange, BlkRequestHeader, BlkRequestType, BlkStatus } from "../../src/vmm/virtio/blk/bits.ts";
 import { VirtioBlk } from "../../src/vmm/virtio/blk/device.ts";
 import { VirtioConsole } from "../../src/vmm/virtio/console/device.ts";
-import type { VirtioDevice } from "../../src/vmm/virtio/device.ts";
 import { InputEvent } from "../../src/vmm/virtio/input/bits.ts";
 import { VirtioInput } from "../../src/vmm/virtio/input/device.ts";
 import { type InputKind, KEYBOARD, TABLET } from "../../src/vmm/virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "../../src/vmm/virtio/net/device.ts";
 import { VirtioRng } from "../../src/vmm/virtio/rng/device.ts";
-import { TestDriver, type TestQueue } from "../../src/vmm/virtio/testing/driver.ts";
+import { TestDriver } from "../../src/vmm/virtio/testing/driver.ts";
 import { TestTap, TestTerminal } from "../../src/vmm/virtio/testing/fakes.ts";
 import { TestMachine } from "../../src/vmm/virtio/testing/machine.ts";
 import { RamDisk } from "../../src/vmm/virtio/testing/ram-disk.ts";
 import { DISK_BYTES, MEMORY_BYTES, type Ring, type SubjectKind, type World } from "./subject.ts";
+import { serialSide, vsockSide } from "./virtio-channels.ts";
+import { BUFFERS, queueOf, type Side } from "./virtio-side.ts";
 
 const SLOT = 1;
 /** What virtio's structures in BAR 0 take at the most: common, ISR, device, notification, MSI-X table and bits. */
 const BAR_BYTES = 8 * 4096;
-/** Where chains have their buffers. */
-const BUFFERS = 0x3_0000;
-
-/** A device, what may happen on its other side, and a proof that it works. */
-interface Side {
-  readonly device: VirtioDevice;
-  outside(random: SeededRandom): void;
-  quiet(): void;
-  works(driver: TestDriver): void;
-}
-
-const queueOf = (driver: TestDriver, index: number): TestQueue => driver.queues[index] as TestQueue;
-
 function blkSide(world: World): Side {
   const disk = new RamDisk(world.memory, DISK_BYTES, world.disk);
   let stalls = false;
@@ -404,7 +392,7 @@ function virtioSubject(
         restore: (saved) => transport.restore(saved),
         works: () => {
           const honest = new TestDriver(machine, transport);
-          honest.start({ place: (i) => MiB + (i * MiB) / 2 });
+          honest.start({ place: (i) => MiB + i * 0x6_0000 });
           side.works(honest);
         },
       };
@@ -426,6 +414,8 @@ export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", [
 ]);
 export const virtioRng = virtioSubject(rngSide, "virtio/rng/device.ts", ["filled"]);
 export const virtioConsole = virtioSubject(consoleSide, "virtio/console/device.ts", ["printed"]);
+export const virtioSerial = virtioSubject(serialSide, "virtio/serial/device.ts", ["opened", "output"]);
+export const virtioVsock = virtioSubject(vsockSide, "virtio/vsock/device.ts", ["in the kernel"]);
 export const virtioBalloon = virtioSubject(balloonSide, "virtio/balloon/device.ts", ["released", "told"]);
 export const virtioKeyboard = virtioSubject((world) => inputSide(world, KEYBOARD), "virtio/input/device.ts", [
   "kept",

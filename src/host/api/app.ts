@@ -18,6 +18,7 @@ import { checked, readJson } from "./read.ts";
 import {
   diskRequest,
   eventsQuery,
+  freezeRequest,
   keysRequest,
   shutdownRequest,
   vmChange,
@@ -128,7 +129,7 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   const vmOf = (c: Call) => vms.get(parameter(c, "id"));
   app.get("/api/v1/vms", (c) => c.json({ items: vms.list().map((vm) => vm.view()) }));
   app.post("/api/v1/vms", async (c) => c.json(vms.create(await readJson(c.req.raw, vmRequest)).view(), 201));
-  app.get("/api/v1/vms/:id", (c) => c.json(vmOf(c).view()));
+  app.get("/api/v1/vms/:id", async (c) => c.json(await vmOf(c).freshView()));
   app.patch("/api/v1/vms/:id", async (c) => {
     const { memory, networks } = await readJson(c.req.raw, vmChange);
     const vm = vmOf(c);
@@ -142,9 +143,16 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   });
   app.post("/api/v1/vms/:id/actions/start", (c) => c.json(vms.start(parameter(c, "id")), 202));
   app.post("/api/v1/vms/:id/actions/shutdown", async (c) => {
-    const { timeoutMs } = await readJson(c.req.raw, shutdownRequest, {});
-    return c.json(vmOf(c).shutdown(timeoutMs), 202);
+    const { timeoutMs, mode } = await readJson(c.req.raw, shutdownRequest, {});
+    return c.json(vmOf(c).shutdown(timeoutMs, mode), 202);
   });
+  app.post("/api/v1/vms/:id/guest/freeze", async (c) => {
+    const { timeoutMs } = await readJson(c.req.raw, freezeRequest, {});
+    return c.json({ fileSystems: await vmOf(c).askGuest((agent) => agent.freeze(timeoutMs)) });
+  });
+  app.post("/api/v1/vms/:id/guest/thaw", async (c) =>
+    c.json({ fileSystems: await vmOf(c).askGuest((agent) => agent.thaw()) }),
+  );
   app.post("/api/v1/vms/:id/actions/pause", (c) => c.json(vmOf(c).pause(), 202));
   app.post("/api/v1/vms/:id/actions/resume", (c) => c.json(vmOf(c).resume(), 202));
   app.post("/api/v1/vms/:id/actions/reset", (c) => c.json(vmOf(c).reset(), 202));

@@ -23,6 +23,9 @@ const BURST_BYTES_MIN = 128 * 1024;
 const COMMAND_LINE_MAX = 2047;
 /** 16 TiB: sparse, so a limit against slips of the pen only. */
 const DISK_SIZE_MAX = 16 * 1024 * GiB;
+/** What linux/vm_sockets.h leaves to guests. */
+const CONTEXT_ID_MIN = 3;
+const CONTEXT_ID_MAX = 0xffff_fffe;
 /** The longest that an answer is held back. */
 export const WAIT_MAX_MS = 30_000;
 /** An hour for a guest to shut down. */
@@ -176,6 +179,7 @@ export const vmRequest = v.strictObject(
       ),
     ),
     graphics: flag(),
+    vsock: v.optional(v.strictObject({ cid: v.optional(whole(CONTEXT_ID_MIN, CONTEXT_ID_MAX)) }, SPEC_RULE)),
     networks: v.optional(
       v.pipe(
         v.array(
@@ -234,7 +238,13 @@ export const diskRequest = v.strictObject(
 );
 
 export const shutdownRequest = v.strictObject(
-  { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS) },
+  { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS), mode: oneOf("agent", "acpi") },
+  SPEC_RULE,
+);
+
+/** Programs in the guest that write stand still meanwhile: as short as a snapshot of its disks needs. */
+export const freezeRequest = v.strictObject(
+  { timeoutMs: v.optional(whole(100, 600_000), 10_000) },
   SPEC_RULE,
 );
 

@@ -3,12 +3,12 @@ import { test } from "node:test";
 import { SeededRandom, testSeed } from "../../../base/random.ts";
 import { DeviceStatus, Feature } from "../bits.ts";
 import { type Features, features, type KernelRing } from "../device.ts";
+import type { KernelBackend } from "../kernel-backend.ts";
 import { TestDriver, type TestQueue } from "../testing/driver.ts";
 import { TestTap } from "../testing/fakes.ts";
 import { TestMachine } from "../testing/machine.ts";
 import { CtrlAck, CtrlClass, CtrlMac, NetFeature, NetHeader, NetQueue, TunOffload } from "./bits.ts";
 import { parseMac, VirtioNet } from "./device.ts";
-import type { NetKernelBackend } from "./kernel-backend.ts";
 import { LITERALS } from "./pair.ts";
 
 const MAC = parseMac("52:54:00:12:34:56");
@@ -16,7 +16,7 @@ const PLAIN = features(Feature.VERSION_1, Feature.RING_INDIRECT_DESC, NetFeature
 const MERGEABLE = features(Feature.VERSION_1, NetFeature.MRG_RXBUF);
 
 /** One pair; several are for `setUpPairs`. */
-function setUp(wanted?: Features, kernel?: NetKernelBackend, useMsix = true) {
+function setUp(wanted?: Features, kernel?: KernelBackend, useMsix = true) {
   const machine = new TestMachine();
   const tap = new TestTap(machine.memory);
   const device = new VirtioNet({
@@ -201,7 +201,7 @@ test("features that need others are refused without them", () => {
   assert.throws(() => driver.negotiate(features(NetFeature.CTRL_RX)), /not accepted/);
 });
 
-class TestVhost implements NetKernelBackend {
+class TestVhost implements KernelBackend {
   rings: readonly KernelRing[] | null = null;
   readonly events: string[] = [];
   accepts = true;

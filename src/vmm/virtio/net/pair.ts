@@ -5,9 +5,9 @@
 import type { NetBackend } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { type Features, hasFeature, type KernelRing, NO_FEATURES, type VirtioHost } from "../device.ts";
+import type { KernelBackend } from "../kernel-backend.ts";
 import type { VirtQueue } from "../queue.ts";
 import { NetFeature, NetQueue, QUEUES_PER_PAIR } from "./bits.ts";
-import type { NetKernelBackend } from "./kernel-backend.ts";
 import { Receiver } from "./receive.ts";
 
 export const QUEUE_SIZE = 256;
@@ -22,7 +22,7 @@ export const LITERALS = { HEADER_SIZE };
 export interface NetPairBackends {
   readonly backend: NetBackend;
   /** vhost-net, where the host has it. */
-  readonly kernel?: NetKernelBackend | null;
+  readonly kernel?: KernelBackend | null;
 }
 
 export class QueuePair {
@@ -32,7 +32,7 @@ export class QueuePair {
   kernelRuns = false;
   private readonly memory: GuestMemory;
   private readonly backend: NetBackend;
-  private readonly kernel: NetKernelBackend | null;
+  private readonly kernel: KernelBackend | null;
   /** Queue numbers of the device. */
   private readonly receiveIndex: number;
   private readonly transmitIndex: number;
