@@ -46,10 +46,10 @@ describe("vsock", () => {
   async function carries(from: GuestShell, to: GuestShell, listen: string, connect: string): Promise<void> {
     await from.output(`dd if=/dev/urandom of=/run/out bs=1M count=${bytes / 1024 ** 2} 2>/dev/null`);
     await to.output(
-      `(rm -f /run/in /run/done; ${listen} >/run/in 2>/run/err; touch /run/done) & echo listens`,
+      `(rm -f /run/in /run/done; ${listen} >/dev/null 2>/run/err </dev/null; touch /run/done) & echo listens`,
     );
     await to.output("sleep 1");
-    await from.output(`${connect} </run/out`, PATIENCE_MS);
+    await from.output(`${connect} </dev/null 2>&1`, PATIENCE_MS);
     await eventually(PATIENCE_MS, "the end of the data", async () =>
       (await to.run("test -e /run/done")).status === 0 ? true : undefined,
     );
@@ -67,20 +67,22 @@ describe("vsock", () => {
       await carries(
         shell,
         host,
-        `${onHost} -u VSOCK-LISTEN:5000 -`,
-        `${inGuest} -u - VSOCK-CONNECT:${HOST_CID}:5000`,
+        `${onHost} -u VSOCK-LISTEN:5000 CREATE:/run/in`,
+        `${inGuest} -u OPEN:/run/out,rdonly VSOCK-CONNECT:${HOST_CID}:5000`,
       );
       await carries(
         host,
         shell,
-        `${inGuest} -u VSOCK-LISTEN:6000 -`,
-        `${onHost} -u - VSOCK-CONNECT:${cid}:6000`,
+        `${inGuest} -u VSOCK-LISTEN:6000 CREATE:/run/in`,
+        `${onHost} -u OPEN:/run/out,rdonly VSOCK-CONNECT:${cid}:6000`,
       );
 
       // A stream without end each way, and a reset.
-      await shell.output(`(${inGuest} -u VSOCK-LISTEN:7000 - >/dev/null 2>&1) & echo listens; sleep 1`);
+      await shell.output(
+        `(${inGuest} -u VSOCK-LISTEN:7000 OPEN:/dev/null </dev/null >/dev/null 2>&1) & echo listens; sleep 1`,
+      );
       await host.output(
-        `(${onHost} -u - VSOCK-CONNECT:${cid}:7000 </dev/zero; echo $? >/run/ended) 2>/dev/null & echo sends`,
+        `(${onHost} -u OPEN:/dev/zero,rdonly VSOCK-CONNECT:${cid}:7000 </dev/null; echo $? >/run/ended) 2>/dev/null & echo sends`,
       );
       await host.output("sleep 2");
       assert.equal((await host.run("test -e /run/ended")).status, 1);
@@ -94,14 +96,14 @@ describe("vsock", () => {
       await carries(
         shell,
         host,
-        `${onHost} -u VSOCK-LISTEN:5000 -`,
-        `${inGuest} -u - VSOCK-CONNECT:${HOST_CID}:5000`,
+        `${onHost} -u VSOCK-LISTEN:5000 CREATE:/run/in`,
+        `${inGuest} -u OPEN:/run/out,rdonly VSOCK-CONNECT:${HOST_CID}:5000`,
       );
       await carries(
         host,
         shell,
-        `${inGuest} -u VSOCK-LISTEN:6000 -`,
-        `${onHost} -u - VSOCK-CONNECT:${cid}:6000`,
+        `${inGuest} -u VSOCK-LISTEN:6000 CREATE:/run/in`,
+        `${onHost} -u OPEN:/run/out,rdonly VSOCK-CONNECT:${cid}:6000`,
       );
       assert.equal((await api.vm(guest.id)).state, "running");
     });

@@ -108,7 +108,8 @@ export class GuestAgent {
 
   /** Tells the guest to power off. Rejects with ThimbleError when there is nobody to tell, or the agent refuses. */
   async shutdown(): Promise<void> {
-    if (this.#cancelThaw !== null) await this.thaw();
+    // A frozen guest's agent refuses to shut down; if it does not thaw it says so itself.
+    if (this.#cancelThaw !== null) await this.thaw().catch(() => {});
     const session = this.#connected();
     try {
       await session.request("guest-shutdown", { mode: "powerdown" }, REFUSAL_MS);
