@@ -17,7 +17,6 @@ e2fsprogs
 initramfs-tools
 iproute2
 linux-image-cloud-amd64
-qemu-guest-agent
 systemd-resolved
 systemd-sysv
 udev
