@@ -33,7 +33,7 @@ function page(record: RunRecord<Result>, micro: RunRecord<MicroResult> | null): 
       "results by `bench/docs.ts`.",
     "![Thimble beside QEMU: how many times as good, by measure](benchmarks.svg)",
     "A mark at an end of the axis is there or beyond.",
-    `${when(record)}, in ${accelerators[record.accelerator ?? ""] ?? "a simulated server"}.`,
+    `${when(record)}, in ${accelerators[record.accelerator ?? ""] ?? "a simulated server"}.${record.note === undefined ? "" : ` ${record.note}`}`,
     markdownTable(tableRows(record.results)),
   ];
   if (micro !== null) {
