@@ -14,6 +14,7 @@ import type {
   Host,
   HostEvent,
   Image,
+  NetworkLimits,
   Task,
   Vm,
   VmAction,
@@ -118,6 +119,11 @@ export class ApiClient {
   /** Sets how much memory the balloon takes from the guest. */
   setBalloon(id: string, balloonTargetBytes: number): Promise<Vm> {
     return this.json("PATCH", `/vms/${id}`, { memory: { balloonTargetBytes } });
+  }
+
+  /** Sets what an interface may do, by its number. */
+  limitNetwork(id: string, index: number, limits: NetworkLimits): Promise<Vm> {
+    return this.json("PATCH", `/vms/${id}`, { networks: [{ index, limits }] });
   }
 
   createVm(spec: VmSpec): Promise<Vm> {

@@ -20,6 +20,16 @@ export interface Image {
   readonly createdAt: string;
 }
 
+export interface NetworkRate {
+  readonly bytesPerSecond: number;
+  readonly burstBytes?: number;
+}
+
+export interface NetworkLimits {
+  readonly receive?: NetworkRate;
+  readonly transmit?: NetworkRate;
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
@@ -57,8 +67,13 @@ export interface VmSpec {
     readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
   }[];
   readonly graphics?: boolean;
+  readonly networks?: readonly {
+    readonly mac?: string;
+    readonly vhost?: boolean;
+    readonly queues?: number;
+    readonly limits?: NetworkLimits;
+  }[];
   readonly vsock?: { readonly cid?: number };
-  readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
 }
 
 export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping";

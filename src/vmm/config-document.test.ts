@@ -18,6 +18,9 @@ const PREFIXES: Readonly<Record<string, string>> = {
   backing: "disks[].backing[].",
   diskLimits: "disks[].limits.",
   networks: "networks[].",
+  networkLimits: "networks[].limits.",
+  networkReceive: "networks[].limits.receive.",
+  networkTransmit: "networks[].limits.transmit.",
   channels: "channels[].",
 };
 

@@ -123,6 +123,21 @@ export interface NetworkConfig {
   readonly mac: string;
   /** False keeps packets in the VMM even where the kernel has vhost-net. Default true. */
   readonly vhost?: boolean;
+  /** Pairs of queues. Default: one for each CPU, at most 4, or one on a tap that has no more. */
+  readonly queues?: number;
+  readonly limits?: NetworkLimits;
+}
+
+/** The most that an interface may do, as the guest sees it; what is absent is not limited. */
+export interface NetworkLimits {
+  readonly receive?: NetworkRate | undefined;
+  readonly transmit?: NetworkRate | undefined;
+}
+
+export interface NetworkRate {
+  readonly bytesPerSecond: number;
+  /** What may pass at once after a pause. Default: a quarter of a second's, at least 256 KiB. */
+  readonly burstBytes?: number | undefined;
 }
 
 export interface ChannelConfig {

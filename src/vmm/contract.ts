@@ -120,7 +120,10 @@ export interface SegmentList {
   readonly length: Uint32Array;
 }
 
-/** A network attachment that moves Ethernet frames, each preceded by the 12-byte virtio_net_hdr_v1. */
+/**
+ * A network attachment that moves Ethernet frames, each preceded by the 12-byte virtio_net_hdr_v1; or one queue of an
+ * attachment that has several.
+ */
 export interface NetBackend {
   /** The tap's file descriptor for vhost-net, or -1. */
   readonly fd: number;
@@ -130,8 +133,12 @@ export interface NetBackend {
   receive(segments: SegmentList): number;
   /** Calls back on the main thread when a frame may be waiting. Disabled, it costs nothing. */
   onReadable(callback: (() => void) | null): void;
-  /** Tells the backend which offloads the guest accepts (TUN_F_* bits of linux/if_tun.h). */
+  /** Tells the backend which offloads the guest accepts (TUN_F_* bits of linux/if_tun.h): all its queues, by the first. */
   setOffload(flags: number): void;
+  /** Whether it segments UDP (TUN_F_USO4 and USO6). */
+  readonly hasUdpSegmentation: boolean;
+  /** Whether frames come to, and may be sent through, this queue. At first only the first one's do. */
+  setAttached(attached: boolean): void;
   close(): void;
 }
 

@@ -3,10 +3,11 @@ import { messageOf } from "../base/errors.ts";
 import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
+import { limitGuest } from "../sys/netlink/traffic.ts";
 import { fillRandomNow } from "../sys/random.ts";
 import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
-import { Tap } from "./backends/tap.ts";
+import { interfaceIndex, openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
 import { VhostVsock } from "./backends/vhost-vsock.ts";
 import { makeBalloon } from "./balloon.ts";
@@ -35,8 +36,9 @@ const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 2
 
 /** Functions of the first slot beside function 0. */
 const FirstSlot = { balloon: 1, vsock: 2, serial: 3 } as const;
-/** Queues of a disk that nobody gave a number: more do not make it faster. */
+/** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
+const NETWORK_QUEUES_MAX = 4;
 /** What one machine's disks have in the kernel at once. */
 const RING_REQUESTS = 256;
 
@@ -100,15 +102,23 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     const device = new VirtioSerial({ name: "virtio-serial", memory, channels });
     attach(Slot.rng, device, parts, FirstSlot.serial);
   }
-  config.networks.forEach(({ tap, mac, vhost }, i) => {
-    const backend = forField(`networks[${i}].tap`, () => new Tap(tap, memory, parts.loop));
-    backends.push(backend);
+  config.networks.forEach((network, i) => {
+    const { tap, mac, vhost } = network;
+    const count = network.queues ?? Math.min(parts.cpus, NETWORK_QUEUES_MAX);
+    const queues = { count, exactly: network.queues !== undefined };
+    const taps = forField(`networks[${i}].tap`, () => openTap(tap, queues, memory, parts.loop));
+    backends.push(...taps);
+    const { limits } = network;
+    if (limits !== undefined)
+      forField(`networks[${i}].limits`, () => limitGuest(interfaceIndex(tap), limits));
     const device = new VirtioNet({
       name: `virtio-net ${i}`,
       memory,
-      backend,
+      pairs: taps.map((backend) => ({
+        backend,
+        kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
+      })),
       mac: forField(`networks[${i}].mac`, () => parseMac(mac)),
-      kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
     });
     attach(Slot.network + i, device, parts);
   });

@@ -11,10 +11,11 @@ import { RequestError } from "../http/errors.ts";
 import { type Connection, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
 import type { Task } from "../tasks/tasks.ts";
-import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
+import { checkDisks, checkImages, checkMemory, type RunningVm } from "./admission.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
+import { changedNetworks, limitTaps, type NetworkChange } from "./network-limits.ts";
 import { RunDirectory } from "./run-directory.ts";
-import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
+import { checkBalloon, type VmRecord, type VmSpec } from "./spec.ts";
 import { cpuTimeMs, ownResidentBytes, parseSmaps } from "./statistics.ts";
 import type { ShutdownMode, VmEnvironment, VmStatistics, VmView } from "./vm-types.ts";
 import { vmmConfig } from "./vmm-config.ts";
@@ -101,16 +102,7 @@ export class Vm {
   start(): Task {
     const { environment } = this;
     if (!this.isStopped) throw this.#wrongState("cannot be started");
-    for (const { image, field } of imagesOf(this.spec)) {
-      if (!environment.images.has(image)) {
-        throw new RequestError(
-          409,
-          "image_not_found",
-          `The image "${image}" is gone. Upload it again.`,
-          field,
-        );
-      }
-    }
+    checkImages(this.spec, environment.images);
     checkDisks(this.spec, environment.running());
     checkMemory(this.spec, environment.availableMemory(), environment.running());
     this.#move("start");
@@ -237,6 +229,14 @@ export class Vm {
     await this.#ask({ op: "balloon", targetBytes: balloonTargetBytes });
   }
 
+  /** Sets what interfaces may do, now and at every start. Throws RequestError (400) for one that there is not. */
+  limitNetworks(changes: readonly NetworkChange[]): void {
+    const networks = changedNetworks(this.spec.networks, changes);
+    this.#record = { ...this.#record, spec: { ...this.spec, networks } };
+    this.environment.store.save(this.#record);
+    limitTaps(this.#directory, this.environment.network, networks, changes);
+  }
+
   /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */
   async recover(): Promise<void> {
     if (!this.#directory.exists) return;
@@ -260,8 +260,9 @@ export class Vm {
     try {
       const taps: string[] = [];
       // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
-      for (const index of this.spec.networks.keys()) {
-        taps.push(await environment.network.createTap(this.id, index));
+      for (const [index, { queues }] of this.spec.networks.entries()) {
+        const hasSeveralQueues = (queues ?? this.spec.cpus) > 1;
+        taps.push(await environment.network.createTap(this.id, index, hasSeveralQueues));
         this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       }
       if (taps.length === 0)

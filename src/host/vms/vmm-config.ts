@@ -37,10 +37,7 @@ export function vmmConfig(
       serial: `${id}-${i}`,
       ...rest,
     })),
-    networks: taps.map((tap, i) => {
-      const { mac, vhost } = networks[i] as VmSpec["networks"][number];
-      return { tap, mac, ...(vhost === undefined ? {} : { vhost }) };
-    }),
+    networks: taps.map((tap, i) => ({ tap, ...(networks[i] as VmSpec["networks"][number]) })),
     serial: { kind: "socket", path: directory.serialSocket },
     controlSocket: directory.controlSocket,
     channels: [{ name: AGENT_CHANNEL, path: directory.agentSocket }],

@@ -11,7 +11,9 @@ export class TestTap implements NetBackend {
   readonly sent: Uint8Array[] = [];
   /** Frames with header that wait for the guest. */
   readonly waiting: Uint8Array[] = [];
+  readonly hasUdpSegmentation = true;
   offload = 0;
+  attached = true;
   callback: (() => void) | null = null;
 
   constructor(readonly memory: GuestMemory) {}
@@ -33,6 +35,10 @@ export class TestTap implements NetBackend {
 
   setOffload(flags: number): void {
     this.offload = flags;
+  }
+
+  setAttached(attached: boolean): void {
+    this.attached = attached;
   }
 
   close(): void {}
