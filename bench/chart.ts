@@ -5,7 +5,7 @@
 import { type Result, timesAsGood, titleOf } from "./figures.ts";
 import type { Peer } from "./measures.ts";
 
-const labelWidth = 300;
+const labelWidth = 340;
 const plotWidth = 460;
 const valueWidth = 130;
 const rowHeight = 22;

@@ -31,8 +31,9 @@ function page(record: RunRecord<Result>, micro: RunRecord<MicroResult> | null): 
     "The same guests under Thimble and under Debian's QEMU (machines q35 and microvm), one after the other in one simulated server.\n" +
       "[bench/README.md](../bench/README.md) says how each figure comes about. This page and its chart are made from a run's\n" +
       "results by `bench/docs.ts`.",
-    "![Thimble beside QEMU](benchmarks.svg)",
-    `${when(record)}, in ${accelerators[record.accelerator ?? ""] ?? "a simulated server"}.`,
+    "![Thimble beside QEMU: how many times as good, by measure](benchmarks.svg)",
+    "A mark at an end of the axis is there or beyond.",
+    `${when(record)}, in ${accelerators[record.accelerator ?? ""] ?? "a simulated server"}.${record.note === undefined ? "" : ` ${record.note}`}`,
     markdownTable(tableRows(record.results)),
   ];
   if (micro !== null) {

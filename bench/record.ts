@@ -15,6 +15,8 @@ export interface Circumstances {
 export interface RunRecord<Result> extends Circumstances {
   /** How the simulated server ran: "kvm" or "tcg". Absent where there was none. */
   readonly accelerator?: string;
+  /** What a reader must know besides: a sentence. */
+  readonly note?: string;
   readonly results: readonly Result[];
 }
 
