@@ -1,79 +1,96 @@
-/** From the lines that the measuring host prints to a table of ratios. */
+/** From the lines that the measuring host prints to results: a table for people and an object for programs. */
+import { type Measure, measures, type Peer, type Vmm, vmms } from "./measures.ts";
 
-export const vmms = ["thimble", "qemu-microvm", "qemu-q35"] as const;
-export type Vmm = (typeof vmms)[number];
-
-export interface Measure {
-  readonly key: string;
-  readonly title: string;
+/** One measure of all VMMs; null where a VMM has no such thing. */
+export interface Result {
+  readonly name: string;
+  readonly thimble: number;
+  readonly peers: Readonly<Record<Peer, number | null>>;
   readonly unit: string;
-  readonly better: "lower" | "higher";
+  readonly betterIs: "lower" | "higher";
 }
 
-export const measures: readonly Measure[] = [
-  { key: "start-ms", title: "start to guest user space", unit: "ms", better: "lower" },
-  { key: "memory-kib", title: "memory overhead per VM", unit: "KiB", better: "lower" },
-  { key: "sequential-read-kib", title: "sequential read, 1 MiB", unit: "KiB/s", better: "higher" },
-  { key: "sequential-write-kib", title: "sequential write, 1 MiB", unit: "KiB/s", better: "higher" },
-  { key: "random-read-iops", title: "random read, 4 KiB", unit: "IOPS", better: "higher" },
-  { key: "random-write-iops", title: "random write, 4 KiB", unit: "IOPS", better: "higher" },
-  { key: "network-kib", title: "network, guest to host", unit: "KiB/s", better: "higher" },
-];
-
-/** The median of what was measured, by VMM and measure; what could not be measured is missing. */
-export type Figures = Readonly<Record<string, Readonly<Partial<Record<Vmm, number>>>>>;
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? (sorted[middle] as number)
-    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+/** What a run gave: whole results, and what should have been measured and was not. */
+export interface Outcome {
+  readonly results: readonly Result[];
+  readonly missing: readonly string[];
 }
 
-/** Reads lines `RESULT vmm measure value`; anything else is passed over. */
-export function readFigures(text: string): Figures {
+/** Of several rounds the best counts: other work on the machine makes some worse, none better. */
+function best(values: readonly number[], betterIs: "lower" | "higher"): number {
+  return betterIs === "lower" ? Math.min(...values) : Math.max(...values);
+}
+
+/** Four significant digits: nothing here is measured better. */
+function rounded(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+/** Reads lines `RESULT vmm measure value` of the parts that ran; of several values the best counts. */
+export function readResults(text: string, parts: readonly string[]): Outcome {
   const values = new Map<string, number[]>();
   for (const [, vmm, key, value] of text.matchAll(/^RESULT (\S+) (\S+) (\d+(?:\.\d+)?)\r?$/gm)) {
     const list = values.get(`${key} ${vmm}`) ?? [];
     list.push(Number(value));
     values.set(`${key} ${vmm}`, list);
   }
-  return Object.fromEntries(
-    measures.map(({ key }) => [
-      key,
-      Object.fromEntries(
-        vmms.flatMap((vmm) => {
-          const list = values.get(`${key} ${vmm}`);
-          return list === undefined ? [] : [[vmm, median(list)]];
-        }),
-      ),
-    ]),
+  const missing = [...text.matchAll(/^RESULT (\S+) failed ([^\r\n]+)/gm)].map(
+    ([, vmm, what]) => `${vmm}: ${what} failed`,
   );
+  const results = measures
+    .filter(({ part }) => parts.includes(part))
+    .flatMap((measure) => {
+      const figure = (vmm: Vmm): number | null => {
+        const list = values.get(`${measure.key} ${vmm}`);
+        if (list !== undefined) return rounded(best(list, measure.betterIs) * (measure.scale ?? 1));
+        if (isMeasured(measure, vmm)) missing.push(`${vmm}: ${measure.key}`);
+        return null;
+      };
+      const [thimble, q35, microvm] = vmms.map(figure) as [number | null, number | null, number | null];
+      if (thimble === null) return [];
+      const { key: name, unit, betterIs } = measure;
+      return [{ name, thimble, peers: { "qemu-q35": q35, "qemu-microvm": microvm }, unit, betterIs }];
+    });
+  return { results, missing };
 }
 
-/** Thimble's figure as a multiple of a peer's. */
-export function ratio(figures: Figures, key: string, peer: Vmm): number | undefined {
-  const own = figures[key]?.thimble;
-  const other = figures[key]?.[peer];
-  return own === undefined || other === undefined || other === 0 ? undefined : own / other;
+function isMeasured(measure: Measure, vmm: Vmm): boolean {
+  return vmm === "thimble" || (measure.peers?.includes(vmm) ?? true);
 }
 
-/** The figures and ratios as lines of text. */
-export function table(figures: Figures): string {
-  const show = (value: number | undefined): string => (value === undefined ? "-" : String(Math.round(value)));
-  const times = (value: number | undefined): string => (value === undefined ? "-" : `${value.toFixed(2)} ×`);
-  const rows = [
-    ["", "", ...vmms, "of microvm", "of q35", "better"],
-    ...measures.map(({ key, title, unit, better }) => [
-      title,
-      unit,
-      ...vmms.map((vmm) => show(figures[key]?.[vmm])),
-      times(ratio(figures, key, "qemu-microvm")),
-      times(ratio(figures, key, "qemu-q35")),
-      better,
+/** How many times as good as a peer Thimble is; above 1 is better, whichever way the unit counts. */
+export function timesAsGood(result: Result, peer: Peer): number | null {
+  const other = result.peers[peer];
+  if (other === null || other === 0 || result.thimble === 0) return null;
+  return result.betterIs === "higher" ? result.thimble / other : other / result.thimble;
+}
+
+/** What a measure is called in tables. */
+export function titleOf(name: string): string {
+  return measures.find(({ key }) => key === name)?.title ?? name;
+}
+
+/** Rows of cells: the head, then one row a result. */
+export function tableRows(results: readonly Result[]): string[][] {
+  const show = (value: number | null): string => (value === null ? "-" : String(value));
+  const times = (value: number | null): string => (value === null ? "-" : `${value.toFixed(2)} ×`);
+  return [
+    ["", "unit", ...vmms, "as good as q35", "as microvm"],
+    ...results.map((result) => [
+      titleOf(result.name),
+      result.unit,
+      show(result.thimble),
+      show(result.peers["qemu-q35"]),
+      show(result.peers["qemu-microvm"]),
+      times(timesAsGood(result, "qemu-q35")),
+      times(timesAsGood(result, "qemu-microvm")),
     ]),
   ];
+}
+
+/** The results as lines of text. */
+export function table(results: readonly Result[]): string {
+  const rows = tableRows(results);
   const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
   return rows
     .map((row) =>

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
     set_signal(SIGUSR1, interrupted);
     set_signal(SIGPIPE, SIG_IGN);
 
-    runtime = JS_NewRuntime();
+    runtime = heap_new_runtime();
     context = runtime ? engine_new_context(runtime) : NULL;
     if (!context)
         return STATUS_UNCAUGHT;

@@ -11,6 +11,11 @@
 extern JSRuntime *runtime;
 extern JSContext *context;
 
+/* heap.c */
+
+/* A runtime with memory of its own kind; null when there is none. Once in a process. */
+JSRuntime *heap_new_runtime(void);
+
 /* threads.c */
 
 /* Makes the calling thread able to run scripts with at most stack_size bytes of stack below its current frame. */

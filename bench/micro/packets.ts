@@ -20,6 +20,8 @@ const nullBackend: NetBackend = {
   receive: () => (waiting-- > 0 ? NetHeader.size + FRAME_BYTES : 0),
   onReadable: () => {},
   setOffload: () => {},
+  hasUdpSegmentation: false,
+  setAttached: () => {},
   close: () => {},
 };
 
@@ -31,7 +33,7 @@ function transmit(): number {
     new Uint8Array(NetHeader.size),
     new Uint8Array(FRAME_BYTES),
   ]);
-  const device = new VirtioNet({ name: "bench", memory, backend: nullBackend, mac: MAC });
+  const device = new VirtioNet({ name: "bench", memory, pairs: [{ backend: nullBackend }], mac: MAC });
   device.connect(quietHost);
   device.activate([null, queue, null], driver);
   const loop = nsPerUnit(BATCH, () => {
@@ -43,7 +45,7 @@ function transmit(): number {
 
 function receive(): number {
   const { memory, queue, offer } = offeredQueue(false, () => [RECEIVE_BUFFER_BYTES]);
-  const device = new VirtioNet({ name: "bench", memory, backend: nullBackend, mac: MAC });
+  const device = new VirtioNet({ name: "bench", memory, pairs: [{ backend: nullBackend }], mac: MAC });
   device.connect(quietHost);
   device.activate([queue, null, null], driver);
   const loop = nsPerUnit(BATCH, () => {

@@ -10,34 +10,12 @@ import { join } from "node:path";
 import { messageOf, ThimbleError } from "../../src/base/errors.ts";
 import { buildRuntime } from "../../src/image/runtime/build.ts";
 import { developmentEngine } from "../../src/image/runtime/development.ts";
+import { circumstances, type MicroResult, writeRecord } from "../record.ts";
+import { microMeasures } from "./titles.ts";
 
 /** Each run is the best of many samples; the best run is the least disturbed one. */
 const RUNS = 3;
 const RUN_TIMEOUT_MS = 120_000;
-/** Issue 4: TypeScript per block request. */
-const BLOCK_AIM_US = 1.5;
-
-interface MicroMeasure {
-  readonly name: string;
-  readonly title: string;
-  readonly aimUs?: number;
-}
-
-const measures: readonly MicroMeasure[] = [
-  { name: "queue-direct", title: "virtqueue: take and return a chain of 3" },
-  { name: "blk-read-direct", title: "block request, read 4 KiB", aimUs: BLOCK_AIM_US },
-  { name: "blk-write-direct", title: "block request, write 4 KiB", aimUs: BLOCK_AIM_US },
-  { name: "queue-indirect", title: "virtqueue, indirect table" },
-  { name: "blk-read-indirect", title: "block request, read, indirect", aimUs: BLOCK_AIM_US },
-  { name: "blk-write-indirect", title: "block request, write, indirect", aimUs: BLOCK_AIM_US },
-  { name: "exit-pio-read", title: "exit, port read (serial port)" },
-  { name: "exit-pio-write", title: "exit, port write (serial port)" },
-  { name: "exit-mmio-read", title: "exit, MMIO read (virtio configuration)" },
-  { name: "exit-mmio-write", title: "exit, MMIO write (virtio configuration)" },
-  { name: "net-transmit", title: "packet from the guest, user-space path" },
-  { name: "net-receive", title: "packet to the guest, user-space path" },
-];
-
 /** Reads the lines `MICRO name nanoseconds` of each run; the best of the runs in microseconds, by name. */
 function best(outputs: readonly string[]): Map<string, number> {
   const times = new Map<string, number>();
@@ -59,20 +37,23 @@ async function main(): Promise<void> {
       execFileSync(path, ["micro"], { encoding: "utf8", timeout: RUN_TIMEOUT_MS }),
     );
     const times = best(outputs);
-    const missing = measures.filter(({ name }) => !times.has(name)).map(({ name }) => name);
+    const missing = microMeasures.filter(({ name }) => !times.has(name)).map(({ name }) => name);
     if (missing.length > 0) throw new ThimbleError("no_figure", `not measured: ${missing.join(", ")}`);
-    const results = measures.map((measure) => ({ ...measure, us: times.get(measure.name) as number }));
+    const results = microMeasures.map((measure) => ({ ...measure, us: times.get(measure.name) as number }));
     for (const { title, us, aimUs } of results) {
       const aim = aimUs === undefined ? "" : `   aim ${aimUs.toFixed(2)}${us > aimUs ? ", missed" : ", met"}`;
       console.log(`${title.padEnd(40)}${us.toFixed(2).padStart(8)} µs${aim}`);
     }
-    const json = results.map(({ name, us, aimUs }) => ({
-      name,
-      thimble: Number(us.toFixed(3)),
-      unit: "us",
-      betterIs: "lower",
-      ...(aimUs === undefined ? {} : { aim: aimUs }),
-    }));
+    const json = results.map(
+      ({ name, us, aimUs }): MicroResult => ({
+        name,
+        thimble: Number(us.toFixed(3)),
+        unit: "us",
+        betterIs: "lower",
+        ...(aimUs === undefined ? {} : { aim: aimUs }),
+      }),
+    );
+    writeRecord("bench-micro", { ...circumstances(), results: json });
     console.log(`\n${JSON.stringify({ results: json })}`);
   } finally {
     await rm(outDir, { recursive: true, force: true });

@@ -40,6 +40,7 @@ const noNetwork: HostNetwork = {
     );
   },
   removeTap: () => {},
+  limitTap: () => {},
 };
 
 function startNetwork(runPath: string): HostNetwork {

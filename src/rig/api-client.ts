@@ -14,6 +14,7 @@ import type {
   Host,
   HostEvent,
   Image,
+  NetworkLimits,
   Task,
   Vm,
   VmAction,
@@ -120,6 +121,11 @@ export class ApiClient {
     return this.json("PATCH", `/vms/${id}`, { memory: { balloonTargetBytes } });
   }
 
+  /** Sets what an interface may do, by its number. */
+  limitNetwork(id: string, index: number, limits: NetworkLimits): Promise<Vm> {
+    return this.json("PATCH", `/vms/${id}`, { networks: [{ index, limits }] });
+  }
+
   createVm(spec: VmSpec): Promise<Vm> {
     return this.json("POST", "/vms", spec);
   }
@@ -137,10 +143,21 @@ export class ApiClient {
   }
 
   /** Starts an action and waits for its task. Errors: ApiError, TaskError, `timed_out`. */
-  async act(id: string, action: VmAction, timeoutMs = 60_000): Promise<Task> {
-    const body = action === "shutdown" ? { timeoutMs } : undefined;
+  async act(id: string, action: VmAction, timeoutMs = 60_000, mode?: "agent" | "acpi"): Promise<Task> {
+    const body = action === "shutdown" ? { timeoutMs, ...(mode === undefined ? {} : { mode }) } : undefined;
     const task = await this.json<Task>("POST", `/vms/${id}/actions/${action}`, body);
     return this.waitForTask(task.id, timeoutMs + 10_000);
+  }
+
+  /** Freezes a guest's file systems, or thaws them; returns how many. */
+  async guest(
+    id: string,
+    what: "freeze" | "thaw",
+    body: { readonly timeoutMs?: number } = {},
+  ): Promise<number> {
+    const request = what === "freeze" ? body : undefined;
+    const answer = await this.json<{ fileSystems: number }>("POST", `/vms/${id}/guest/${what}`, request);
+    return answer.fileSystems;
   }
 
   /** Types at a VM's keyboard: keys pressed together, or a text. Returns when they are taken, not when they are typed. */

@@ -23,6 +23,16 @@ export interface Image {
   readonly backing?: string;
 }
 
+export interface NetworkRate {
+  readonly bytesPerSecond: number;
+  readonly burstBytes?: number;
+}
+
+export interface NetworkLimits {
+  readonly receive?: NetworkRate;
+  readonly transmit?: NetworkRate;
+}
+
 export interface VmSpec {
   readonly name: string;
   readonly cpus: number;
@@ -60,7 +70,13 @@ export interface VmSpec {
     readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
   }[];
   readonly graphics?: boolean;
-  readonly networks?: readonly { readonly mac?: string; readonly vhost?: boolean }[];
+  readonly networks?: readonly {
+    readonly mac?: string;
+    readonly vhost?: boolean;
+    readonly queues?: number;
+    readonly limits?: NetworkLimits;
+  }[];
+  readonly vsock?: { readonly cid?: number };
 }
 
 export type VmState = "stopped" | "starting" | "running" | "paused" | "stopping";
@@ -70,6 +86,14 @@ export interface Vm extends VmSpec {
   readonly state: VmState;
   readonly pauseReason?: string;
   readonly pid?: number;
+  readonly guestAgent?: {
+    readonly connected: boolean;
+    readonly frozen?: true;
+    readonly version?: string;
+    readonly hostName?: string;
+    readonly osName?: string;
+    readonly addresses?: readonly { readonly interface: string; readonly address: string }[];
+  };
   readonly createdAt: string;
   readonly lastEnd?: { readonly cause: string; readonly message: string; readonly at: string };
 }

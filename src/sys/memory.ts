@@ -61,9 +61,9 @@ export class Mapping {
     return buffer;
   }
 
-  /** Advises the kernel (madvise(2), MADV_*) about part of it. Throws SystemError. */
-  advise(advice: number, offset = 0, length = this.sizeBytes - offset): void {
-    check(bridge.syscall(SYS.madvise, this.address + offset, length, advice), "madvise");
+  /** Advises the kernel (madvise(2), MADV_*) about all of it. Throws SystemError, in which `what` says what for. */
+  advise(advice: number, what: string): void {
+    check(bridge.syscall(SYS.madvise, this.address, this.sizeBytes, advice), "madvise", what);
   }
 
   unmap(): void {
@@ -133,10 +133,10 @@ export function mapGuestRam(name: string, ranges: readonly RamRange[], options: 
     const regions = ranges.map((range) => {
       const mapping = mapAnonymous(name, range.sizeBytes);
       mappings.set(range.start, mapping);
-      mapping.advise(MADV_DONTFORK);
-      mapping.advise(MADV_DONTDUMP);
-      if (options.hugePages === true) mapping.advise(MADV_HUGEPAGE);
-      if (options.mergeable === true) mapping.advise(MADV_MERGEABLE);
+      mapping.advise(MADV_DONTFORK, name);
+      mapping.advise(MADV_DONTDUMP, name);
+      if (options.hugePages === true) mapping.advise(MADV_HUGEPAGE, "memory.hugePages");
+      if (options.mergeable === true) mapping.advise(MADV_MERGEABLE, "memory.mergeable");
       return { ...range, host: mapping.address };
     });
     const map = (region: RamRange, offset: number, length: number) => {

@@ -17,6 +17,7 @@ test("what a reset adds is read back", () => {
     inherited: new Map([
       ["control", 5],
       ["serial", 9],
+      ["channel3", 10],
     ] as const),
   };
   assert.deepEqual(parseArguments(formatArguments("/thimble", args)), args);
@@ -29,6 +30,7 @@ test("anything else is refused", () => {
     ["--bogus", "1"],
     ["--config", "c", "--resets", "-1"],
     ["--config", "c", "--inherit", "x=3"],
+    ["--config", "c", "--inherit", "channel=3"],
   ];
   for (const rest of cases) {
     assert.throws(() => parseArguments(["/thimble", "vmm", ...rest]), { code: "usage" }, rest.join(" "));

@@ -3,7 +3,8 @@ import { ThimbleError } from "../base/errors.ts";
 
 /** Sockets on which the VMM listens; they outlive a reset of the machine. */
 export const SOCKET_ROLES = ["control", "serial", "console", "graphics"] as const;
-export type SocketRole = (typeof SOCKET_ROLES)[number];
+/** A channel's role ends in its number. */
+export type SocketRole = (typeof SOCKET_ROLES)[number] | `channel${number}`;
 
 export interface VmmArguments {
   readonly configPath: string;
@@ -30,9 +31,8 @@ export function parseArguments(argv: readonly string[]): VmmArguments {
       resets = wholeNumber(value, Number.MAX_SAFE_INTEGER);
     } else if (argv[i] === "--inherit") {
       const [role, fd] = value.split("=", 2);
-      const known = SOCKET_ROLES.find((candidate) => candidate === role);
-      if (known === undefined || fd === undefined) throw new ThimbleError("usage", USAGE);
-      inherited.set(known, wholeNumber(fd, FD_MAX));
+      if (!isRole(role) || fd === undefined) throw new ThimbleError("usage", USAGE);
+      inherited.set(role, wholeNumber(fd, FD_MAX));
     } else {
       throw new ThimbleError("usage", `${argv[i]} is not an option. ${USAGE}`);
     }
@@ -46,6 +46,10 @@ export function formatArguments(program: string, args: VmmArguments): string[] {
   const argv = [program, "vmm", "--config", args.configPath, "--resets", String(args.resets)];
   for (const [role, fd] of args.inherited) argv.push("--inherit", `${role}=${fd}`);
   return argv;
+}
+
+function isRole(text: string | undefined): text is SocketRole {
+  return SOCKET_ROLES.some((role) => role === text) || /^channel\d$/.test(text ?? "");
 }
 
 function wholeNumber(text: string, max: number): number {

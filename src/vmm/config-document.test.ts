@@ -18,6 +18,10 @@ const PREFIXES: Readonly<Record<string, string>> = {
   backing: "disks[].backing[].",
   diskLimits: "disks[].limits.",
   networks: "networks[].",
+  networkLimits: "networks[].limits.",
+  networkReceive: "networks[].limits.receive.",
+  networkTransmit: "networks[].limits.transmit.",
+  channels: "channels[].",
 };
 
 test("the document's table has every field of the validator and no other", () => {

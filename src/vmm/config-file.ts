@@ -3,9 +3,11 @@ import { GiB, MiB } from "../base/addresses.ts";
 import { CPU_MODELS, type CpuModel, topologyProblem } from "../base/cpu-topology.ts";
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
-import type { CpuConfig, DirectBoot, FirmwareBoot, NetworkConfig, VmmConfig } from "./config.ts";
+import type { CpuConfig, DirectBoot, FirmwareBoot, VmmConfig } from "./config.ts";
+import { CHANNEL_FIELDS, parseChannels, parseVsock } from "./config-channels.ts";
 import { DISK_FIELDS, parseDisk } from "./config-disk.ts";
 import { MEMORY_FIELDS, parseMemory } from "./config-memory.ts";
+import { NETWORK_FIELDS, parseNetwork } from "./config-network.ts";
 import {
   ascii,
   bad,
@@ -39,8 +41,6 @@ const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
 /** More than there are names. */
 const CPU_DISABLE_MAX = 128;
-/** IFNAMSIZ less the zero at the end. */
-const INTERFACE_NAME_MAX = 15;
 
 /** Every field there is, by the object it is in ("" is the file itself). docs/vmm-config.md describes them. */
 export const CONFIG_FIELDS = {
@@ -56,6 +56,8 @@ export const CONFIG_FIELDS = {
     "serial",
     "controlSocket",
     "virtioConsole",
+    "channels",
+    "vsock",
     "graphics",
     "debugExit",
     "debugConsole",
@@ -66,7 +68,8 @@ export const CONFIG_FIELDS = {
   firmwareBoot: ["firmware", "nvram", "order", "kernel", "initrd", "commandLine"],
   ...MEMORY_FIELDS,
   ...DISK_FIELDS,
-  networks: ["tap", "mac", "vhost"],
+  ...NETWORK_FIELDS,
+  ...CHANNEL_FIELDS,
   serial: ["kind", "path"],
   virtioConsole: ["path"],
   graphics: ["kind", "path"],
@@ -114,6 +117,8 @@ export function parseConfig(text: string): VmmConfig {
       optional(config.controlSocket, (v) => socketPath(v, "controlSocket")),
     ),
     ...present("virtioConsole", console && { path: socketPath(console.path, "virtioConsole.path") }),
+    ...present("channels", optional(config.channels, parseChannels)),
+    ...present("vsock", optional(config.vsock, parseVsock)),
     ...present("graphics", optional(config.graphics, parseGraphics)),
     ...present(
       "debugExit",
@@ -193,24 +198,6 @@ function parseFirmware(value: unknown, disks: number, networks: number): Firmwar
     nvram: string(boot.nvram, "boot.nvram", 1, PATH_MAX),
     ...present("order", order),
     ...(boot.kernel === undefined ? {} : parseKernel(boot)),
-  };
-}
-
-function parseNetwork(value: unknown, field: string): NetworkConfig {
-  const network = object(value, field, CONFIG_FIELDS.networks);
-  const tap = ascii(network.tap, `${field}.tap`, INTERFACE_NAME_MAX);
-  if (!/^[^/\s:]+$/.test(tap)) bad(`${field}.tap`, "must be the name of a network interface");
-  const mac = ascii(network.mac, `${field}.mac`, 17);
-  if (!/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
-    bad(`${field}.mac`, 'must be a station\'s MAC address like "52:54:00:12:34:56"');
-  }
-  return {
-    tap,
-    mac,
-    ...present(
-      "vhost",
-      optional(network.vhost, (v) => boolean(v, `${field}.vhost`)),
-    ),
   };
 }
 

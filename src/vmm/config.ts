@@ -21,6 +21,10 @@ export interface VmmConfig {
   readonly controlSocket?: string;
   /** A virtio-console beside the serial port, on a Unix socket of its own. */
   readonly virtioConsole?: { readonly path: string };
+  /** Named byte streams to programs in the guest (virtio-serial), each on a Unix socket. At most 8. */
+  readonly channels?: readonly ChannelConfig[];
+  /** Sockets between guest and host (virtio-vsock). Absent: none. */
+  readonly vsock?: VsockConfig;
   /** A display, shown by VNC on a Unix socket. Absent: the machine has none. */
   readonly graphics?: { readonly kind: "vnc"; readonly path: string };
   /** A write to I/O port 0xF4 ends the VMM with status `value << 1 | 1`. Default false. */
@@ -119,6 +123,32 @@ export interface NetworkConfig {
   readonly mac: string;
   /** False keeps packets in the VMM even where the kernel has vhost-net. Default true. */
   readonly vhost?: boolean;
+  /** Pairs of queues. Default: one for each CPU, at most 4, or one on a tap that has no more. */
+  readonly queues?: number;
+  readonly limits?: NetworkLimits;
+}
+
+/** The most that an interface may do, as the guest sees it; what is absent is not limited. */
+export interface NetworkLimits {
+  readonly receive?: NetworkRate | undefined;
+  readonly transmit?: NetworkRate | undefined;
+}
+
+export interface NetworkRate {
+  readonly bytesPerSecond: number;
+  /** What may pass at once after a pause. Default: a quarter of a second's, at least 256 KiB. */
+  readonly burstBytes?: number | undefined;
+}
+
+export interface ChannelConfig {
+  /** What the guest knows it by: /dev/virtio-ports/NAME. */
+  readonly name: string;
+  readonly path: string;
+}
+
+export interface VsockConfig {
+  /** The guest's context id, which no other VM of the host has: from 3. */
+  readonly cid: number;
 }
 
 /** How a VMM process ends; through the debug exit it ends with the odd number that the guest's value stands for. */

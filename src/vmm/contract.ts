@@ -120,7 +120,10 @@ export interface SegmentList {
   readonly length: Uint32Array;
 }
 
-/** A network attachment that moves Ethernet frames, each preceded by the 12-byte virtio_net_hdr_v1. */
+/**
+ * A network attachment that moves Ethernet frames, each preceded by the 12-byte virtio_net_hdr_v1; or one queue of an
+ * attachment that has several.
+ */
 export interface NetBackend {
   /** The tap's file descriptor for vhost-net, or -1. */
   readonly fd: number;
@@ -130,8 +133,12 @@ export interface NetBackend {
   receive(segments: SegmentList): number;
   /** Calls back on the main thread when a frame may be waiting. Disabled, it costs nothing. */
   onReadable(callback: (() => void) | null): void;
-  /** Tells the backend which offloads the guest accepts (TUN_F_* bits of linux/if_tun.h). */
+  /** Tells the backend which offloads the guest accepts (TUN_F_* bits of linux/if_tun.h): all its queues, by the first. */
   setOffload(flags: number): void;
+  /** Whether it segments UDP (TUN_F_USO4 and USO6). */
+  readonly hasUdpSegmentation: boolean;
+  /** Whether frames come to, and may be sent through, this queue. At first only the first one's do. */
+  setAttached(attached: boolean): void;
   close(): void;
 }
 
@@ -141,6 +148,30 @@ export interface CharBackend {
   /** Sets where input goes. The receiver returns how many bytes it took; the rest is offered again after `resume`. */
   onInput(receiver: (bytes: Uint8Array) => number): void;
   /** Says that the receiver has room again. */
+  resume(): void;
+}
+
+/** What a channel's other end on the host tells the device. */
+export interface ChannelEvents {
+  /** Input; returns how many bytes were taken. The rest is offered again after `resume`. */
+  input(bytes: Uint8Array): number;
+  /** A peer is there, or gone. Told only while the guest has the channel open. */
+  connected(isConnected: boolean): void;
+  /** `hasRoom` is true again. */
+  room(): void;
+}
+
+/** The host's end of a named byte stream to a program in the guest; it has one peer at a time. */
+export interface ChannelBackend {
+  /** Whether `write` is welcome now: the guest waits for a slow peer. */
+  readonly hasRoom: boolean;
+  /** To be called once, before anything else. */
+  connect(events: ChannelEvents): void;
+  /** Sends to the peer; lost when there is none. */
+  write(bytes: Uint8Array): void;
+  /** The guest has opened or closed its end. Closed, the channel has no peer. */
+  setOpen(open: boolean): void;
+  /** Says that the guest has room again. */
   resume(): void;
 }
 

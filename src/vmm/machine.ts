@@ -46,6 +46,7 @@ import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
 import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
 import { FirmwareLayout, firmwareWindow64, Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
 import type { VirtioBalloon } from "./virtio/balloon/device.ts";
+import type { NamedChannel } from "./virtio/serial/device.ts";
 import { attachVirtio, type VirtioDevices } from "./virtio-devices.ts";
 
 /** Why a machine ended. `message` is a sentence for people. */
@@ -64,6 +65,7 @@ export interface MachineHost {
   readonly serial: CharBackend;
   /** For the virtio-console; null when the machine has none. */
   readonly console: CharBackend | null;
+  readonly channels: readonly NamedChannel[];
   /** Takes the debug console's characters; null when the machine has none. */
   readonly debugConsole: ((byte: number) => void) | null;
   /** Called when the machine is paused, or goes on (null). */
@@ -166,6 +168,7 @@ export class Machine implements MachineControl {
       doorbells: new KvmDoorbellController(this.#vm, host.loop),
       complaints: limited((message) => host.log.warn(message), COMPLAINTS_MAX),
       console: host.console,
+      channels: host.channels,
       cpus: config.cpus,
       clock: host.clock,
       pause: (reason) => (reason === null ? this.resume("disk") : this.pause("disk", reason)),

@@ -21,6 +21,7 @@ import { exit, getpid } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
 import { SIGHUP, SIGINT, SIGTERM, watchSignals } from "../sys/signals.ts";
 import { utf8Decode } from "../sys/text.ts";
+import { ChannelSocket } from "./backends/channel-socket.ts";
 import { CharSocket } from "./backends/char-socket.ts";
 import { CharStdio } from "./backends/char-stdio.ts";
 import { DebugFile } from "./backends/debug-file.ts";
@@ -84,6 +85,10 @@ class Vmm {
         : new CharStdio(loop, () => this.#machine.stop("stopped from the terminal"));
     const console =
       virtioConsole === undefined ? null : new CharSocket(loop, this.#listen("console", virtioConsole.path));
+    const channels = (config.channels ?? []).map(({ name, path }, i) => ({
+      name,
+      backend: new ChannelSocket(loop, this.#listen(`channel${i}`, path)),
+    }));
     const graphicsFd = graphics === undefined ? -1 : this.#listen("graphics", graphics.path);
     const controlFd = controlSocket === undefined ? -1 : this.#listen("control", controlSocket);
     const clock = new SystemClock(loop);
@@ -94,6 +99,7 @@ class Vmm {
         log,
         serial: this.#serial,
         console,
+        channels,
         debugConsole: debugFile && ((byte) => debugFile.put(byte)),
         onPause: (reason) => {
           log.info(`${config.name}: ${reason ?? "goes on"}`);

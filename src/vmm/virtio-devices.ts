@@ -3,11 +3,13 @@ import { messageOf } from "../base/errors.ts";
 import { IoRing } from "../sys/io-uring.ts";
 import type { Logger } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
+import { limitGuest } from "../sys/netlink/traffic.ts";
 import { fillRandomNow } from "../sys/random.ts";
 import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
-import { Tap } from "./backends/tap.ts";
+import { interfaceIndex, openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
+import { VhostVsock } from "./backends/vhost-vsock.ts";
 import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
@@ -26,14 +28,17 @@ import { KEYBOARD, TABLET } from "./virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
+import { type NamedChannel, VirtioSerial } from "./virtio/serial/device.ts";
+import { VirtioVsock } from "./virtio/vsock/device.ts";
 
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
-/** Function of the first slot that has the balloon. */
-const BALLOON_FUNCTION = 1;
-/** Queues of a disk that nobody gave a number: more do not make it faster. */
+/** Functions of the first slot beside function 0. */
+const FirstSlot = { balloon: 1, vsock: 2, serial: 3 } as const;
+/** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
+const NETWORK_QUEUES_MAX = 4;
 /** What one machine's disks have in the kernel at once. */
 const RING_REQUESTS = 256;
 
@@ -55,6 +60,7 @@ export interface VirtioParts {
   readonly complaints: (message: string) => void;
   /** For the virtio-console; null when there is none. */
   readonly console: CharBackend | null;
+  readonly channels: readonly NamedChannel[];
   readonly cpus: number;
   readonly clock: Clock;
   /** Pauses the machine for a reason; null: lets it go on. */
@@ -77,7 +83,7 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   const backends: { close(): void }[] = [];
   attach(Slot.rng, new VirtioRng({ name: "virtio-rng", memory, source: fillRandomNow }), parts);
   const balloon = makeBalloon(config, parts);
-  attach(Slot.rng, balloon, parts, BALLOON_FUNCTION);
+  attach(Slot.rng, balloon, parts, FirstSlot.balloon);
   if (parts.console !== null) {
     attach(
       Slot.console,
@@ -85,15 +91,34 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
       parts,
     );
   }
-  config.networks.forEach(({ tap, mac, vhost }, i) => {
-    const backend = forField(`networks[${i}].tap`, () => new Tap(tap, memory, parts.loop));
-    backends.push(backend);
+  if (config.vsock !== undefined) {
+    const { cid } = config.vsock;
+    const kernel = forField("vsock.cid", () => VhostVsock.open(memory, cid));
+    const device = new VirtioVsock({ name: "virtio-vsock", memory, cid, kernel, log: parts.complaints });
+    attach(Slot.rng, device, parts, FirstSlot.vsock);
+  }
+  if (parts.channels.length > 0) {
+    const { channels } = parts;
+    const device = new VirtioSerial({ name: "virtio-serial", memory, channels });
+    attach(Slot.rng, device, parts, FirstSlot.serial);
+  }
+  config.networks.forEach((network, i) => {
+    const { tap, mac, vhost } = network;
+    const count = network.queues ?? Math.min(parts.cpus, NETWORK_QUEUES_MAX);
+    const queues = { count, exactly: network.queues !== undefined };
+    const taps = forField(`networks[${i}].tap`, () => openTap(tap, queues, memory, parts.loop));
+    backends.push(...taps);
+    const { limits } = network;
+    if (limits !== undefined)
+      forField(`networks[${i}].limits`, () => limitGuest(interfaceIndex(tap), limits));
     const device = new VirtioNet({
       name: `virtio-net ${i}`,
       memory,
-      backend,
+      pairs: taps.map((backend) => ({
+        backend,
+        kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
+      })),
       mac: forField(`networks[${i}].mac`, () => parseMac(mac)),
-      kernel: vhost === false ? null : openVhost(memory, backend.fd, parts.log),
     });
     attach(Slot.network + i, device, parts);
   });

@@ -10,6 +10,7 @@ import type { Vm } from "../../src/rig/api-types.ts";
 import type { ConsoleConnection } from "../../src/rig/console-connection.ts";
 import type { DebianRelease } from "../../src/rig/guest/guest-system.ts";
 import { GuestShell } from "../../src/rig/guest/shell.ts";
+import { eventually } from "../../src/rig/time.ts";
 import { debianDisk } from "../framework/debian-disk.ts";
 import { keepText } from "../framework/evidence.ts";
 import { uploadFirmware } from "../framework/firmware.ts";
@@ -61,6 +62,20 @@ async function takesKeysOnScreen(api: ApiClient, id: string, name: string): Prom
   await waitForScreen(api, id, /Pass.{1,3}ord ?:/, { name: `${name}-typed`, timeoutMs: promptTimeoutMs });
 }
 
+/** Debian's agent, which its package starts by itself, tells the host who the guest is. */
+async function knowsItsGuest(api: ApiClient, id: string): Promise<void> {
+  const agent = await eventually(promptTimeoutMs, "the guest's agent and its addresses", async () => {
+    const { guestAgent } = await api.vm(id);
+    return guestAgent?.addresses?.some(({ address }) => address.startsWith("10.0.2."))
+      ? guestAgent
+      : undefined;
+  });
+  assert.equal(agent.hostName, "debian");
+  assert.match(agent.osName ?? "", /^Debian GNU\/Linux/);
+  assert.equal(await api.guest(id, "freeze", { timeoutMs: 60_000 }), 1);
+  assert.equal(await api.guest(id, "thaw"), 1);
+}
+
 /** The root file system of a disk that came back from the host is clean, for the tools that made it. */
 function isClean(content: Uint8Array): void {
   const directory = mkdtempSync(join(tmpdir(), "thimble-disk-"));
@@ -96,7 +111,10 @@ async function bootsAndShutsDown(release: DebianRelease): Promise<void> {
     await seesItsMachine(await logIn(console), release);
     await takesKeysOnScreen(api, vm.id, name);
 
-    await api.act(vm.id, "shutdown");
+    await knowsItsGuest(api, vm.id);
+
+    // One is told by its agent, the other by the power button.
+    await api.act(vm.id, "shutdown", promptTimeoutMs, release === 12 ? undefined : "acpi");
     assert.equal((await api.vm(vm.id)).lastEnd?.cause, "guest-power-off");
     const said = console.feed.since(0);
     assert.match(said, /Reached target.*Power[\s-]?Off|System Power Off/i);

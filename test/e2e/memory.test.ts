@@ -55,8 +55,9 @@ describe("guest memory", () => {
       const { guestResidentBytes } = await api.statistics(guest.id);
       assert.ok(guestResidentBytes < 300 * MiB, `${guestResidentBytes} bytes are resident`);
       await fillMemory(guest.shell, 200);
-      const after = (await api.statistics(guest.id)).guestResidentBytes;
-      const grown = after - guestResidentBytes;
+      const after = await api.statistics(guest.id);
+      const grown = after.guestResidentBytes - guestResidentBytes;
+      assert.equal(after.guestHugeBytes, 0);
       assert.ok(grown >= 200 * MiB && grown < 260 * MiB, `200 MiB took ${grown} bytes`);
     });
   });
@@ -105,7 +106,12 @@ describe("guest memory", () => {
 
       await api.setBalloon(guest.id, 0);
       await statisticsWhen(guest, "deflated", ({ balloon }) => balloon?.actualBytes === 0);
-      assert.ok((await meminfo(shell, "MemFree")) > free - 16 * MiB);
+      // MemFree leaves out what Linux keeps at hand for each CPU, so the driver's own count tells it.
+      const moved = (await shell.output("awk '/^balloon_(in|de)flate/ {print $2}' /proc/vmstat")).split("\n");
+      assert.ok(
+        moved.length === 2 && Number(moved[0]) * 4096 >= inflated && moved[0] === moved[1],
+        `${moved}`,
+      );
       await fillMemory(shell, 600);
       await verifyMemory(shell, 600);
       assert.ok((await api.statistics(guest.id)).guestResidentBytes > small.guestResidentBytes + 400 * MiB);
@@ -137,16 +143,14 @@ describe("guest memory", () => {
       const { guestHugeBytes, guestResidentBytes } = await api.statistics(guest.id);
       assert.ok(guestHugeBytes >= 100 * MiB, `of ${guestResidentBytes} bytes ${guestHugeBytes} are huge`);
     });
-    await withGuest(api, {}, async (guest) => {
-      assert.equal((await api.statistics(guest.id)).guestHugeBytes, 0);
-    });
   });
 
   test("VMs that allow it share memory of equal content", async () => {
-    const options = { memory: { mergeable: true } };
+    // Small, so that the host soon knows all of them.
+    const options = { memoryBytes: 96 * MiB, memory: { mergeable: true } };
     await withGuest(api, options, (first) =>
       withGuest(api, options, async (second) => {
-        const bothShare = 20 * MiB;
+        const bothShare = 8 * MiB;
         for (const guest of [first, second]) {
           const merged = await statisticsWhen(
             guest,

@@ -22,7 +22,7 @@ export async function ensureImage(api: ApiClient, name: string, path: string): P
 
 export interface GuestOptions
   extends Partial<
-    Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "memory" | "disks" | "networks" | "graphics">
+    Pick<VmSpec, "cpus" | "cpu" | "memoryBytes" | "memory" | "disks" | "networks" | "graphics" | "vsock">
   > {
   readonly name?: string;
   readonly release?: DebianRelease;
@@ -45,6 +45,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     disks,
     networks,
     graphics,
+    vsock,
   } = options;
   const system = await guestSystem(release);
   await ensureImage(api, `kernel-${release}`, system.kernel);
@@ -63,6 +64,7 @@ export async function guestSpec(api: ApiClient, options: GuestOptions = {}): Pro
     ...(disks === undefined ? {} : { disks }),
     ...(networks === undefined ? {} : { networks }),
     ...(graphics === undefined ? {} : { graphics }),
+    ...(vsock === undefined ? {} : { vsock }),
   };
 }
 

@@ -9,7 +9,9 @@ import {
   virtioKeyboard,
   virtioNet,
   virtioRng,
+  virtioSerial,
   virtioTablet,
+  virtioVsock,
 } from "./virtio.ts";
 
 export const DEVICES: Readonly<Record<string, SubjectKind>> = {
@@ -25,6 +27,8 @@ export const DEVICES: Readonly<Record<string, SubjectKind>> = {
   "virtio-rng": virtioRng,
   "virtio-balloon": virtioBalloon,
   "virtio-console": virtioConsole,
+  "virtio-serial": virtioSerial,
+  "virtio-vsock": virtioVsock,
   "virtio-blk": virtioBlk,
   "virtio-net": virtioNet,
   "virtio-keyboard": virtioKeyboard,

@@ -9,34 +9,22 @@ import { AvailableHeader, Descriptor, DescriptorFlag } from "../../src/vmm/virti
 import { BlkRange, BlkRequestHeader, BlkRequestType, BlkStatus } from "../../src/vmm/virtio/blk/bits.ts";
 import { VirtioBlk } from "../../src/vmm/virtio/blk/device.ts";
 import { VirtioConsole } from "../../src/vmm/virtio/console/device.ts";
-import type { VirtioDevice } from "../../src/vmm/virtio/device.ts";
 import { InputEvent } from "../../src/vmm/virtio/input/bits.ts";
 import { VirtioInput } from "../../src/vmm/virtio/input/device.ts";
 import { type InputKind, KEYBOARD, TABLET } from "../../src/vmm/virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "../../src/vmm/virtio/net/device.ts";
 import { VirtioRng } from "../../src/vmm/virtio/rng/device.ts";
-import { TestDriver, type TestQueue } from "../../src/vmm/virtio/testing/driver.ts";
+import { TestDriver } from "../../src/vmm/virtio/testing/driver.ts";
 import { TestTap, TestTerminal } from "../../src/vmm/virtio/testing/fakes.ts";
 import { TestMachine } from "../../src/vmm/virtio/testing/machine.ts";
 import { RamDisk } from "../../src/vmm/virtio/testing/ram-disk.ts";
 import { DISK_BYTES, MEMORY_BYTES, type Ring, type SubjectKind, type World } from "./subject.ts";
+import { serialSide, vsockSide } from "./virtio-channels.ts";
+import { BUFFERS, queueOf, type Side } from "./virtio-side.ts";
 
 const SLOT = 1;
 /** What virtio's structures in BAR 0 take at the most: common, ISR, device, notification, MSI-X table and bits. */
 const BAR_BYTES = 8 * 4096;
-/** Where chains have their buffers. */
-const BUFFERS = 0x3_0000;
-
-/** A device, what may happen on its other side, and a proof that it works. */
-interface Side {
-  readonly device: VirtioDevice;
-  outside(random: SeededRandom): void;
-  quiet(): void;
-  works(driver: TestDriver): void;
-}
-
-const queueOf = (driver: TestDriver, index: number): TestQueue => driver.queues[index] as TestQueue;
-
 function blkSide(world: World): Side {
   const disk = new RamDisk(world.memory, DISK_BYTES, world.disk);
   let stalls = false;
@@ -70,32 +58,41 @@ function blkSide(world: World): Side {
 }
 
 function netSide(world: World): Side {
-  const tap = new TestTap(world.memory);
+  const taps = Array.from({ length: 2 }, () => new TestTap(world.memory));
+  const first = taps[0] as TestTap;
+  for (const tap of taps.slice(1)) tap.attached = false;
   return {
     device: new VirtioNet({
       name: "net",
       memory: world.memory,
-      backend: tap,
+      pairs: taps.map((backend) => ({ backend })),
       mac: parseMac("52:54:00:00:00:01"),
     }),
     outside: (random) => {
-      const before = tap.waiting.length;
-      if (before < 4) tap.arrive(random.below(random.pick([100, 1514, 65000])), 0);
-      if (tap.waiting.length <= before) world.count("received");
-      world.count("sent", tap.sent.length);
-      tap.sent.length = 0;
+      for (const tap of taps) {
+        const before = tap.waiting.length;
+        if (!tap.attached) continue;
+        if (before < 4) tap.arrive(random.below(random.pick([100, 1514, 65000])), 0);
+        if (tap.waiting.length <= before) world.count("received");
+        world.count("sent", tap.sent.length);
+        if (tap !== first) world.count("sent by another pair", tap.sent.length);
+        tap.sent.length = 0;
+      }
     },
     quiet: () => {
-      tap.waiting.length = 0;
+      for (const tap of taps) tap.waiting.length = 0;
     },
     works: (driver) => {
-      tap.sent.length = 0;
+      first.sent.length = 0;
       queueOf(driver, 1).run([new Uint8Array(80)]);
-      assert.equal(tap.sent.length, 1);
+      assert.equal(first.sent.length, 1);
       queueOf(driver, 0).submit([1600]);
       queueOf(driver, 0).ring();
-      tap.arrive(60, 0);
+      first.arrive(60, 0);
       assert.equal(queueOf(driver, 0).collect().length, 1);
+      const [used] = queueOf(driver, 4).run([Uint8Array.of(4, 0, 2, 0), 1]);
+      assert.equal(used?.data[0]?.[0], 0, "both pairs");
+      assert.ok(taps.every((tap) => tap.attached));
     },
   };
 }
@@ -231,6 +228,26 @@ function chain(random: SeededRandom, world: World, ring: Ring): void {
   offer(world, ring, random.below(40) === 0 ? random.below(65536) : head);
 }
 
+/** A control command of virtio-net, most of them ones that there are. */
+function command(random: SeededRandom, world: World, ring: Ring): void {
+  const head = random.below(ring.size - 2);
+  const pick = random.below(5);
+  const bytes = random.fill(new Uint8Array(10));
+  if (pick < 2) bytes.set([4, 0, 1 + random.below(3), 0]);
+  else if (pick < 4)
+    bytes.set([5, 0, random.below(2) === 0 ? 0x82 : 0x02, random.below(4), 0, 0, 0, 0, 0, 0]);
+  world.memory.write(BUFFERS, bytes);
+  const parts = [
+    { address: BUFFERS, length: random.pick([4, 10, 10, 2 + random.below(9)]), flags: DescriptorFlag.NEXT },
+    { address: BUFFERS + 0x8000, length: 1, flags: DescriptorFlag.WRITE },
+  ];
+  parts.forEach(({ address, length, flags }, i) => {
+    const descriptor = Descriptor.encode({ addressLow: address, length, flags, next: head + i + 1 });
+    world.memory.write(ring.descriptorTable + (head + i) * Descriptor.size, descriptor);
+  });
+  offer(world, ring, head);
+}
+
 /** A block request as drivers make it: header, data, status. */
 function request(random: SeededRandom, world: World, ring: Ring): void {
   const head = random.below(ring.size - 3);
@@ -329,6 +346,12 @@ function virtioSubject(
           chain2: someChain,
           chain3: someChain,
           request: (random) => withRing(random, request),
+          command: (random) => {
+            const last = world.rings.at(-1);
+            if (last === undefined) return;
+            command(random, world, last as Ring);
+            ringDoorbell(world.rings.length - 1);
+          },
           outside: (random) => side.outside(random),
           settle,
           start: (random) => {
@@ -369,7 +392,7 @@ function virtioSubject(
         restore: (saved) => transport.restore(saved),
         works: () => {
           const honest = new TestDriver(machine, transport);
-          honest.start({ place: (i) => MiB + (i * MiB) / 2 });
+          honest.start({ place: (i) => MiB + i * 0x6_0000 });
           side.works(honest);
         },
       };
@@ -384,9 +407,15 @@ export const virtioBlk = virtioSubject(blkSide, "virtio/blk/device.ts", [
   "discard",
   "writeZeroes",
 ]);
-export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", ["sent", "received"]);
+export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", [
+  "sent",
+  "received",
+  "sent by another pair",
+]);
 export const virtioRng = virtioSubject(rngSide, "virtio/rng/device.ts", ["filled"]);
 export const virtioConsole = virtioSubject(consoleSide, "virtio/console/device.ts", ["printed"]);
+export const virtioSerial = virtioSubject(serialSide, "virtio/serial/device.ts", ["opened", "output"]);
+export const virtioVsock = virtioSubject(vsockSide, "virtio/vsock/device.ts", ["in the kernel"]);
 export const virtioBalloon = virtioSubject(balloonSide, "virtio/balloon/device.ts", ["released", "told"]);
 export const virtioKeyboard = virtioSubject((world) => inputSide(world, KEYBOARD), "virtio/input/device.ts", [
   "kept",

@@ -59,7 +59,7 @@ export function sourceFiles(directory: string): SourceFile[] {
       text,
       lines: text.split("\n").length - 1,
       // Helpers of unit tests run on Node like the tests themselves.
-      isTest: /\.test\.ts$|(^|\/)test-[a-z-]+\.ts$/.test(path),
+      isTest: /\.test\.ts$|(^|\/)test-[a-z-]+\.ts$|\/testing\//.test(path),
       imports: importsOf(path, text),
     };
   });

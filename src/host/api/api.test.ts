@@ -148,6 +148,33 @@ describe("the API", () => {
     );
   });
 
+  test("limits of interfaces are kept with the VM, and put on a running one's taps", async () => {
+    const { api, network } = host;
+    const rate = { bytesPerSecond: 2_000_000 };
+    const vm = await api.createVm(await host.spec({}, { networks: [{}, { limits: { receive: rate } }] }));
+    assert.deepEqual(vm.networks?.[1]?.limits, { receive: rate });
+    await api.limitNetwork(vm.id, 0, { transmit: rate });
+    assert.equal(network.limits.size, 0, "a VM that is off has no taps");
+    await api.act(vm.id, "start");
+    const limits = { transmit: { bytesPerSecond: 65536, burstBytes: 131072 } };
+    const changed = await api.limitNetwork(vm.id, 1, limits);
+    assert.deepEqual(
+      changed.networks?.map((one) => one.limits),
+      [{ transmit: rate }, limits],
+    );
+    assert.deepEqual([...network.limits], [[`tap-${vm.id}-1`, limits]]);
+    await api.limitNetwork(vm.id, 1, {});
+    assert.deepEqual([...network.limits.values()], [{}]);
+    assert.deepEqual((await api.vm(vm.id)).networks?.[1]?.limits, {});
+    const refused = (status: number, field: string) => ({ status, field });
+    await assert.rejects(api.limitNetwork(vm.id, 2, {}), refused(400, "networks[0].index"));
+    const slow = { receive: { bytesPerSecond: 1 } };
+    const slowField = "networks[0].limits.receive.bytesPerSecond";
+    await assert.rejects(api.limitNetwork(vm.id, 0, slow), refused(400, slowField));
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
+  });
+
   test("a VM with firmware gets variables of its own, which a restart keeps and deletion removes", async () => {
     const { api } = host;
     await api.uploadImage("code", Buffer.from("{}"));

@@ -21,6 +21,7 @@ import {
   convertRequest,
   diskRequest,
   eventsQuery,
+  freezeRequest,
   keysRequest,
   resizeRequest,
   shutdownRequest,
@@ -145,11 +146,13 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   const vmOf = (c: Call) => vms.get(parameter(c, "id"));
   app.get("/api/v1/vms", (c) => c.json({ items: vms.list().map((vm) => vm.view()) }));
   app.post("/api/v1/vms", async (c) => c.json(vms.create(await readJson(c.req.raw, vmRequest)).view(), 201));
-  app.get("/api/v1/vms/:id", (c) => c.json(vmOf(c).view()));
+  app.get("/api/v1/vms/:id", async (c) => c.json(await vmOf(c).freshView()));
   app.patch("/api/v1/vms/:id", async (c) => {
-    const { memory } = await readJson(c.req.raw, vmChange);
-    await vmOf(c).setBalloon(memory.balloonTargetBytes);
-    return c.json(vmOf(c).view());
+    const { memory, networks } = await readJson(c.req.raw, vmChange);
+    const vm = vmOf(c);
+    if (networks !== undefined) vm.limitNetworks(networks);
+    if (memory !== undefined) await vm.setBalloon(memory.balloonTargetBytes);
+    return c.json(vm.view());
   });
   app.delete("/api/v1/vms/:id", (c) => {
     vms.delete(vmOf(c).id);
@@ -157,9 +160,16 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   });
   app.post("/api/v1/vms/:id/actions/start", (c) => c.json(vms.start(parameter(c, "id")), 202));
   app.post("/api/v1/vms/:id/actions/shutdown", async (c) => {
-    const { timeoutMs } = await readJson(c.req.raw, shutdownRequest, {});
-    return c.json(vmOf(c).shutdown(timeoutMs), 202);
+    const { timeoutMs, mode } = await readJson(c.req.raw, shutdownRequest, {});
+    return c.json(vmOf(c).shutdown(timeoutMs, mode), 202);
   });
+  app.post("/api/v1/vms/:id/guest/freeze", async (c) => {
+    const { timeoutMs } = await readJson(c.req.raw, freezeRequest, {});
+    return c.json({ fileSystems: await vmOf(c).askGuest((agent) => agent.freeze(timeoutMs)) });
+  });
+  app.post("/api/v1/vms/:id/guest/thaw", async (c) =>
+    c.json({ fileSystems: await vmOf(c).askGuest((agent) => agent.thaw()) }),
+  );
   app.post("/api/v1/vms/:id/actions/pause", (c) => c.json(vmOf(c).pause(), 202));
   app.post("/api/v1/vms/:id/actions/resume", (c) => c.json(vmOf(c).resume(), 202));
   app.post("/api/v1/vms/:id/actions/reset", (c) => c.json(vmOf(c).reset(), 202));

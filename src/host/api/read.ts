@@ -1,13 +1,14 @@
 /** Requests become checked values here, or a RequestError that names the field. */
 import * as v from "valibot";
 import { utf8Decode } from "../../sys/text.ts";
+import { parseBoundedJson } from "../bounded-json.ts";
 import { RequestError } from "../http/errors.ts";
 import { isUtf8 } from "../http/utf8.ts";
 import { join } from "../join.ts";
 
 /** Every description fits many times. */
 export const JSON_SIZE_MAX = 256 * 1024;
-/** JSON.parse goes down one level of the stack for each. */
+/** No request is nested deeper. */
 const JSON_DEPTH_MAX = 32;
 
 /** The value when it fits the schema. Throws RequestError (400). */
@@ -72,22 +73,9 @@ async function readAll(request: Request): Promise<Uint8Array> {
 function parseJson(bytes: Uint8Array): unknown {
   try {
     if (!isUtf8(bytes)) throw new SyntaxError("it is not UTF-8");
-    const text = utf8Decode(bytes);
-    checkDepth(text);
-    return JSON.parse(text);
+    return parseBoundedJson(utf8Decode(bytes), JSON_DEPTH_MAX);
   } catch (error) {
     const reason = bytes.length === 0 ? "it is empty" : error instanceof Error ? error.message : "";
     throw new RequestError(400, "bad_json", `The request's body is not valid JSON: ${reason}.`);
-  }
-}
-
-/** Refuses nesting that no request has. Brackets in strings count as well: at worst a strange text is refused. */
-function checkDepth(text: string): void {
-  let depth = 0;
-  for (let i = 0; i < text.length; i++) {
-    const char = text[i];
-    if (char === "{" || char === "[") depth++;
-    else if (char === "}" || char === "]") depth--;
-    if (depth > JSON_DEPTH_MAX) throw new SyntaxError("it is nested too deeply");
   }
 }

@@ -13,13 +13,19 @@ const MEMORY_MIN = 16 * MiB;
 const MEMORY_MAX = 1000 * GiB;
 const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
-const DISK_QUEUES_MAX = 16;
+/** Of a disk; pairs of an interface. */
+const QUEUES_MAX = 16;
 /** Below it a guest hardly gets anywhere. */
 const BYTES_PER_SECOND_MIN = 64 * 1024;
+/** A segment of 64 KiB passes an interface as a whole or not at all. */
+const BURST_BYTES_MIN = 128 * 1024;
 /** COMMAND_LINE_SIZE of x86 Linux less the zero. */
 const COMMAND_LINE_MAX = 2047;
 /** 16 TiB: sparse, so a limit against slips of the pen only. */
 const DISK_SIZE_MAX = 16 * 1024 * GiB;
+/** What linux/vm_sockets.h leaves to guests. */
+const CONTEXT_ID_MIN = 3;
+const CONTEXT_ID_MAX = 0xffff_fffe;
 /** The longest that an answer is held back. */
 export const WAIT_MAX_MS = 30_000;
 /** An hour for a guest to shut down. */
@@ -130,13 +136,26 @@ const diskLimits = v.strictObject(
   SPEC_RULE,
 );
 
+const networkRate = v.strictObject(
+  {
+    bytesPerSecond: whole(BYTES_PER_SECOND_MIN, Number.MAX_SAFE_INTEGER),
+    burstBytes: v.optional(whole(BURST_BYTES_MIN, Number.MAX_SAFE_INTEGER)),
+  },
+  SPEC_RULE,
+);
+
+const networkLimits = v.strictObject(
+  { receive: v.optional(networkRate), transmit: v.optional(networkRate) },
+  SPEC_RULE,
+);
+
 const disk = v.strictObject(
   {
     image: imageName(),
     readOnly: flag(),
     cache: oneOf("cached", "direct"),
     onError: oneOf("report", "pause"),
-    queues: v.optional(whole(1, DISK_QUEUES_MAX)),
+    queues: v.optional(whole(1, QUEUES_MAX)),
     limits: v.optional(diskLimits),
   },
   SPEC_RULE,
@@ -160,6 +179,7 @@ export const vmRequest = v.strictObject(
       ),
     ),
     graphics: flag(),
+    vsock: v.optional(v.strictObject({ cid: v.optional(whole(CONTEXT_ID_MIN, CONTEXT_ID_MAX)) }, SPEC_RULE)),
     networks: v.optional(
       v.pipe(
         v.array(
@@ -169,6 +189,8 @@ export const vmRequest = v.strictObject(
                 v.pipe(v.string(MAC_RULE), v.regex(/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, MAC_RULE)),
               ),
               vhost: flag(),
+              queues: v.optional(whole(1, QUEUES_MAX)),
+              limits: v.optional(networkLimits),
             },
             SPEC_RULE,
           ),
@@ -181,9 +203,27 @@ export const vmRequest = v.strictObject(
   SPEC_RULE,
 );
 
-export const vmChange = v.strictObject(
-  { memory: v.strictObject({ balloonTargetBytes: balloonTarget() }, SPEC_RULE) },
-  SPEC_RULE,
+/** Something of what may be changed at any time. */
+export const vmChange = v.pipe(
+  v.strictObject(
+    {
+      memory: v.optional(v.strictObject({ balloonTargetBytes: balloonTarget() }, SPEC_RULE)),
+      networks: v.optional(
+        v.pipe(
+          v.array(
+            v.strictObject({ index: whole(0, NETWORKS_MAX - 1), limits: networkLimits }, SPEC_RULE),
+            "must be an array",
+          ),
+          v.maxLength(NETWORKS_MAX, `must have at most ${NETWORKS_MAX} elements`),
+        ),
+      ),
+    },
+    SPEC_RULE,
+  ),
+  v.check(
+    ({ memory, networks }) => memory !== undefined || networks !== undefined,
+    'must have "memory" or "networks"',
+  ),
 );
 
 const diskSize = v.pipe(
@@ -228,7 +268,13 @@ export const checkRequest = v.strictObject(
 );
 
 export const shutdownRequest = v.strictObject(
-  { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS) },
+  { timeoutMs: v.optional(whole(1, SHUTDOWN_MAX_MS), SHUTDOWN_DEFAULT_MS), mode: oneOf("agent", "acpi") },
+  SPEC_RULE,
+);
+
+/** Programs in the guest that write stand still meanwhile: as short as a snapshot of its disks needs. */
+export const freezeRequest = v.strictObject(
+  { timeoutMs: v.optional(whole(100, 600_000), 10_000) },
   SPEC_RULE,
 );
 

@@ -8,6 +8,8 @@ import { exists, makeDirectories, readText, replaceFile, writeFile } from "../..
 import type { Logger } from "../../sys/log.ts";
 import type { EventLoop } from "../../sys/loop.ts";
 import { type InterfaceAddress, type Link, RouteSocket } from "../../sys/netlink/route.ts";
+import { limitGuest } from "../../sys/netlink/traffic.ts";
+import type { NetworkLimits } from "../../vmm/config.ts";
 import type { HostNetwork } from "../vms/host-network.ts";
 import { DhcpClient } from "./dhcp/client.ts";
 import type { Lease } from "./dhcp/state.ts";
@@ -133,11 +135,16 @@ export class LinuxHostNetwork implements HostNetwork {
     });
   }
 
-  createTap(vmId: string, index: number): string {
+  createTap(vmId: string, index: number, hasSeveralQueues: boolean): string {
     const name = tapName(vmId, index);
     if (this.#bridge === null) throw new Error("this host has no network");
-    connectTap(this.#route, this.#bridge, name);
+    connectTap(this.#route, this.#bridge, name, hasSeveralQueues);
     return name;
+  }
+
+  limitTap(name: string, limits: NetworkLimits): void {
+    const tap = this.#route.link(name);
+    if (tap !== null) limitGuest(tap.index, limits);
   }
 
   removeTap(name: string): void {

@@ -7,6 +7,7 @@ const TUN = "T".charCodeAt(0);
 const TUNSETIFF = iow(TUN, 202, 4);
 const TUNSETPERSIST = iow(TUN, 203, 4);
 const IFF_TAP = 0x0002;
+const IFF_MULTI_QUEUE = 0x0100;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 
@@ -16,11 +17,12 @@ const InterfaceRequest = packed("ifreq", "include/uapi/linux/if.h", {
   rest: bytes(22),
 });
 
-/** Makes the interface, or takes the one of that name that exists. Throws SystemError. */
-export function createPersistentTap(name: string): void {
+/** Makes the interface, or takes the one of that name that exists, with one queue or several. Throws SystemError. */
+export function createPersistentTap(name: string, hasSeveralQueues: boolean): void {
   const fd = open("/dev/net/tun", O_RDWR);
   try {
-    const request = InterfaceRequest.encode({ name, flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR });
+    const several = hasSeveralQueues ? IFF_MULTI_QUEUE : 0;
+    const request = InterfaceRequest.encode({ name, flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | several });
     ioctl(fd, TUNSETIFF, request, `TUNSETIFF ${name}`);
     ioctl(fd, TUNSETPERSIST, 1, `TUNSETPERSIST ${name}`);
   } finally {

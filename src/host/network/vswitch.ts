@@ -4,6 +4,7 @@
  */
 import { ThimbleError } from "../../base/errors.ts";
 import type { Link, RouteSocket } from "../../sys/netlink/route.ts";
+import { limitGuest } from "../../sys/netlink/traffic.ts";
 import { createPersistentTap } from "./tap.ts";
 
 export const VSWITCH = "vswitch0";
@@ -43,11 +44,13 @@ export function openVswitch(route: RouteSocket, wantedUplink: string | null): Li
 }
 
 /** Makes a tap, connects it and brings it up. Nothing is left behind when that fails. */
-export function connectTap(route: RouteSocket, bridge: Link, name: string): void {
-  createPersistentTap(name);
+export function connectTap(route: RouteSocket, bridge: Link, name: string, hasSeveralQueues: boolean): void {
+  createPersistentTap(name, hasSeveralQueues);
   const tap = route.link(name);
   if (tap === null) throw new ThimbleError("no_tap", `${name} vanished as soon as it was made`);
   try {
+    // Without a limit nothing waits before the tap, whose own queues are long enough.
+    limitGuest(tap.index, {});
     route.change(tap, { master: bridge.index, up: true });
   } catch (error) {
     route.deleteLink(tap);

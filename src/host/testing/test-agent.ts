@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ApiClient } from "../../rig/api-client.ts";
 import type { VmSpec } from "../../rig/api-types.ts";
+import type { NetworkLimits } from "../../vmm/config.ts";
 import { type Agent, type AgentOptions, startAgent } from "../agent.ts";
 import type { ServerLimits } from "../http/limits.ts";
 import type { HostNetwork } from "../vms/host-network.ts";
@@ -24,6 +25,8 @@ export const SHORT_LIMITS: ServerLimits = {
 /** Taps as names in a set. */
 export class TestNetwork implements HostNetwork {
   readonly taps = new Set<string>();
+  /** What running VMs' taps were held to by a change. */
+  readonly limits = new Map<string, NetworkLimits>();
 
   addresses(): { interface: string; address: string }[] {
     return [{ interface: "vswitch0", address: "10.0.2.15" }];
@@ -39,7 +42,12 @@ export class TestNetwork implements HostNetwork {
     return name;
   }
 
+  limitTap(name: string, limits: NetworkLimits): void {
+    this.limits.set(name, limits);
+  }
+
   removeTap(name: string): void {
+    this.limits.delete(name);
     this.taps.delete(name);
   }
 }

@@ -1,6 +1,7 @@
 /** Whether a VM may start beside those that run: memory, and disks that only one may write. */
 import { MiB } from "../../base/addresses.ts";
 import { RequestError } from "../http/errors.ts";
+import type { ImageStore } from "../storage/images.ts";
 import { imagesOf, type VmSpec } from "./spec.ts";
 
 /** What a VMM takes beside guest memory, with the kernel's page tables for the guest. */
@@ -73,4 +74,12 @@ export function checkDisks(spec: VmSpec, running: readonly RunningVm[]): void {
 
 function mib(bytes: number): number {
   return Math.floor(bytes / MiB);
+}
+
+/** Throws RequestError (409) when an image that the VM needs is gone. */
+export function checkImages(spec: VmSpec, images: Pick<ImageStore, "has">): void {
+  for (const { image, field } of imagesOf(spec)) {
+    if (images.has(image)) continue;
+    throw new RequestError(409, "image_not_found", `The image "${image}" is gone. Upload it again.`, field);
+  }
 }

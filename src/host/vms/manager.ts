@@ -8,16 +8,20 @@ import type { Task } from "../tasks/tasks.ts";
 import type { RunningVm } from "./admission.ts";
 import { chooseMac } from "./mac.ts";
 import { checkBalloon, imagesOf, type VmNetwork, type VmSpec } from "./spec.ts";
-import { Vm, type VmEnvironment } from "./vm.ts";
+import { Vm } from "./vm.ts";
+import type { VmEnvironment } from "./vm-types.ts";
 
 /** A VM's description as a client gives it: MAC addresses may be left to the host. */
-export type VmRequest = Omit<VmSpec, "networks" | "disks"> & {
+export type VmRequest = Omit<VmSpec, "networks" | "disks" | "vsock"> & {
+  readonly vsock?: { readonly cid?: number | undefined } | undefined;
   readonly disks?: VmSpec["disks"] | undefined;
   readonly networks?: readonly (Omit<VmNetwork, "mac"> & { readonly mac?: string | undefined })[] | undefined;
 };
 
 /** What flash can hold. */
 const VARIABLES_MAX = 16 * MiB;
+/** 0 to 2 have meanings of their own (linux/vm_sockets.h). */
+const CONTEXT_ID_FIRST = 3;
 /** Descriptions kept at once: each costs the host some memory even while its VM is stopped. */
 const VMS_MAX = 512;
 
@@ -74,7 +78,13 @@ export class VmManager {
     const id = this.#newId();
     const disks = request.disks ?? [];
     const networks = this.#withMacs(id, request.networks ?? []);
-    const spec: VmSpec = { ...request, disks, networks };
+    const { vsock, ...rest } = request;
+    const spec: VmSpec = {
+      ...rest,
+      disks,
+      networks,
+      ...(vsock === undefined ? {} : { vsock: { cid: this.#contextId(vsock.cid) } }),
+    };
     checkBootOrder(spec);
     checkFirmware(spec);
     checkTopology(spec);
@@ -173,6 +183,16 @@ export class VmManager {
       taken.add(mac);
       return { ...network, mac };
     });
+  }
+
+  /** A context id that no other VM has: the one asked for, or the first that is free. */
+  #contextId(wanted: number | undefined): number {
+    const taken = new Set(this.list().map((vm) => vm.spec.vsock?.cid));
+    let cid = wanted ?? CONTEXT_ID_FIRST;
+    if (wanted === undefined) while (taken.has(cid)) cid++;
+    if (!taken.has(cid)) return cid;
+    const message = `The context id ${cid} is another VM's.`;
+    throw new RequestError(409, "cid_in_use", message, "vsock.cid");
   }
 
   #variables(image: string): Uint8Array {

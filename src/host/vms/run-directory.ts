@@ -14,6 +14,8 @@ export class RunDirectory {
   readonly controlSocket: string;
   readonly serialSocket: string;
   readonly vncSocket: string;
+  /** The channel to the guest's agent. */
+  readonly agentSocket: string;
   readonly logFile: string;
   readonly #processFile: string;
 
@@ -25,6 +27,7 @@ export class RunDirectory {
     this.controlSocket = `${path}/control.sock`;
     this.serialSocket = `${path}/serial.sock`;
     this.vncSocket = `${path}/vnc.sock`;
+    this.agentSocket = `${path}/agent.sock`;
     this.logFile = `${path}/vmm.log`;
     this.#processFile = `${path}/process.json`;
   }

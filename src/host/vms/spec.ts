@@ -1,6 +1,6 @@
 /** A VM as its owner describes it, and as the host keeps it. */
 import type { CpuModel, CpuTopology } from "../../base/cpu-topology.ts";
-import type { DiskConfig } from "../../vmm/config.ts";
+import type { DiskConfig, NetworkConfig, VsockConfig } from "../../vmm/config.ts";
 import { RequestError } from "../http/errors.ts";
 
 export interface VmDisk extends Pick<DiskConfig, "cache" | "onError" | "queues" | "limits"> {
@@ -9,10 +9,7 @@ export interface VmDisk extends Pick<DiskConfig, "cache" | "onError" | "queues" 
   readonly readOnly?: boolean;
 }
 
-export interface VmNetwork {
-  readonly mac: string;
-  readonly vhost?: boolean;
-}
+export type VmNetwork = Omit<NetworkConfig, "tap">;
 
 /** The VMM loads the kernel: names of images. */
 export interface VmDirectBoot {
@@ -64,6 +61,8 @@ export interface VmSpec {
   readonly networks: readonly VmNetwork[];
   /** A display, shown by VNC. Default false. */
   readonly graphics?: boolean | undefined;
+  /** Sockets between guest and host: the guest's context id. */
+  readonly vsock?: VsockConfig | undefined;
 }
 
 /** How a VM last ended. */

@@ -3,21 +3,21 @@
  * is decided at once, by the state (life-cycle.ts) and by what the host can give (admission.ts).
  */
 import { messageOf, ThimbleError } from "../../base/errors.ts";
-import type { Chord, ControlCall, VmmStatus } from "../../vmm/control.ts";
-import type { EventKind, EventLog } from "../events/events.ts";
+import type { Chord, ControlCall } from "../../vmm/control.ts";
+import type { EventKind } from "../events/events.ts";
+import { GuestAgent } from "../guest-agent/guest-agent.ts";
+import { codeOf } from "../guest-agent/session.ts";
 import { RequestError } from "../http/errors.ts";
-import { type Connection, type Platform, timestamp, within } from "../platform/platform.ts";
+import { type Connection, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
-import type { ImageStore } from "../storage/images.ts";
-import type { Task, TaskList } from "../tasks/tasks.ts";
-import { checkDisks, checkMemory, type RunningVm } from "./admission.ts";
-import type { HostNetwork } from "./host-network.ts";
+import type { Task } from "../tasks/tasks.ts";
+import { checkDisks, checkImages, checkMemory, type RunningVm } from "./admission.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
-import type { PageMerging } from "./page-merging.ts";
+import { changedNetworks, limitTaps, type NetworkChange } from "./network-limits.ts";
 import { RunDirectory } from "./run-directory.ts";
-import { checkBalloon, imagesOf, type VmRecord, type VmSpec } from "./spec.ts";
-import { cpuTimeMs, ownResidentBytes, type ProcessMemory, parseSmaps } from "./statistics.ts";
-import type { VmStore } from "./store.ts";
+import { checkBalloon, type VmRecord, type VmSpec } from "./spec.ts";
+import { cpuTimeMs, ownResidentBytes, parseSmaps } from "./statistics.ts";
+import type { ShutdownMode, VmEnvironment, VmStatistics, VmView } from "./vm-types.ts";
 import { vmmConfig } from "./vmm-config.ts";
 import { type VmmListener, VmmProcess, type VmOutcome } from "./vmm-process.ts";
 
@@ -26,47 +26,14 @@ const START_TIMEOUT_MS = 60_000;
 const RESET_TIMEOUT_MS = 30_000;
 /** How long a VMM that was told to stop may take before it is killed. */
 const STOP_TIMEOUT_MS = 3000;
-
-/** What all VMs share. */
-export interface VmEnvironment {
-  readonly platform: Platform;
-  readonly tasks: TaskList;
-  readonly events: EventLog;
-  readonly images: ImageStore;
-  readonly network: HostNetwork;
-  readonly store: VmStore;
-  readonly merging: PageMerging;
-  /** Where run directories are made. */
-  readonly runPath: string;
-  /** Program and first arguments of a VMM; `--config FILE` is added. */
-  readonly vmmCommand: readonly string[];
-  /** All VMs that are not stopped. */
-  running(): RunningVm[];
-  availableMemory(): number;
-}
-
-/** A VM as the API shows it. */
-export type VmView = VmSpec & {
-  readonly id: string;
-  readonly state: ReturnType<typeof apiState>;
-  /** Why it is paused, for people. */
-  readonly pauseReason?: string;
-  readonly pid?: number;
-  readonly createdAt: string;
-  readonly lastEnd?: VmRecord["lastEnd"];
-};
-
-export interface VmStatistics extends ProcessMemory {
-  readonly cpuMs: number;
-  readonly exits: number;
-  readonly resets: number;
-  readonly balloon?: VmmStatus["balloon"];
-}
+/** How long a view waits for what the guest says of itself. */
+const FACTS_TIMEOUT_MS = 1000;
 
 export class Vm {
   #record: VmRecord;
   #phase: VmPhase = "stopped";
   #process: VmmProcess | null = null;
+  #agent: GuestAgent | null = null;
   #pauseReason: string | null = null;
   #running = new Signal<void>();
   #reset = new Signal<void>();
@@ -118,6 +85,7 @@ export class Vm {
       state: this.#state,
       ...(this.#pauseReason === null ? {} : { pauseReason: this.#pauseReason }),
       ...(this.#process === null ? {} : { pid: this.#process.pid }),
+      ...(this.#agent === null ? {} : { guestAgent: this.#agent.view }),
       createdAt,
       ...(lastEnd === undefined ? {} : { lastEnd }),
     };
@@ -134,16 +102,7 @@ export class Vm {
   start(): Task {
     const { environment } = this;
     if (!this.isStopped) throw this.#wrongState("cannot be started");
-    for (const { image, field } of imagesOf(this.spec)) {
-      if (!environment.images.has(image)) {
-        throw new RequestError(
-          409,
-          "image_not_found",
-          `The image "${image}" is gone. Upload it again.`,
-          field,
-        );
-      }
-    }
+    checkImages(this.spec, environment.images);
     this.spec.disks.forEach(({ image }, i) => {
       environment.images.diskFiles(image, `disks[${i}].image`);
     });
@@ -155,10 +114,24 @@ export class Vm {
     return this.#task("vm.start", () => this.#start());
   }
 
-  /** Asks the guest to power off. Throws RequestError (409) unless the VM is running. */
-  shutdown(timeoutMs: number): Task {
+  /** Asks the guest to power off; without a mode in the best way there is. Throws RequestError (409) unless the VM is running. */
+  shutdown(timeoutMs: number, mode?: ShutdownMode): Task {
     if (this.#pauseReason !== null || !this.#move("shutdown")) throw this.#wrongState("cannot be shut down");
-    return this.#task("vm.shutdown", () => this.#shutdown(timeoutMs));
+    return this.#task("vm.shutdown", () => this.#shutdown(timeoutMs, mode));
+  }
+
+  /** The view with what the guest says now, if it says it soon. */
+  async freshView(): Promise<VmView> {
+    await this.#agent?.refresh(FACTS_TIMEOUT_MS);
+    return this.view();
+  }
+
+  /** Asks the guest's agent. Rejects with RequestError (409) when the VM is not running or the agent does not follow. */
+  async askGuest<T>(ask: (agent: GuestAgent) => Promise<T>): Promise<T> {
+    if (this.#agent === null || this.#phase !== "running" || this.#pauseReason !== null) {
+      throw this.#wrongState("has no agent to be asked");
+    }
+    return ask(this.#agent).catch(refuse);
   }
 
   /** Keeps the guest from running. Throws RequestError (409) unless the VM is running. */
@@ -259,6 +232,14 @@ export class Vm {
     await this.#ask({ op: "balloon", targetBytes: balloonTargetBytes });
   }
 
+  /** Sets what interfaces may do, now and at every start. Throws RequestError (400) for one that there is not. */
+  limitNetworks(changes: readonly NetworkChange[]): void {
+    const networks = changedNetworks(this.spec.networks, changes);
+    this.#record = { ...this.#record, spec: { ...this.spec, networks } };
+    this.environment.store.save(this.#record);
+    limitTaps(this.#directory, this.environment.network, networks, changes);
+  }
+
   /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */
   async recover(): Promise<void> {
     if (!this.#directory.exists) return;
@@ -282,8 +263,9 @@ export class Vm {
     try {
       const taps: string[] = [];
       // Noted before they are made, one by one: what is in the configuration is cleared up in any case.
-      for (const index of this.spec.networks.keys()) {
-        taps.push(await environment.network.createTap(this.id, index));
+      for (const [index, { queues }] of this.spec.networks.entries()) {
+        const hasSeveralQueues = (queues ?? this.spec.cpus) > 1;
+        taps.push(await environment.network.createTap(this.id, index, hasSeveralQueues));
         this.#directory.create(vmmConfig(this.#record, taps, this.#directory, this.environment));
       }
       if (taps.length === 0)
@@ -328,6 +310,7 @@ export class Vm {
 
   #attach(process: VmmProcess): void {
     this.#process = process;
+    this.#agent = new GuestAgent(this.environment.platform, this.#directory.agentSocket);
     void process.ended.then((outcome) => this.#finish(outcome));
   }
 
@@ -352,9 +335,11 @@ export class Vm {
     };
   }
 
-  async #shutdown(timeoutMs: number): Promise<void> {
+  async #shutdown(timeoutMs: number, mode?: ShutdownMode): Promise<void> {
+    const byAgent = mode === "agent" || (mode === undefined && this.#agent?.isConnected);
     try {
-      await this.#process?.request({ op: "powerButton" });
+      const isDone = byAgent && (await this.#shutdownByAgent(mode === "agent"));
+      if (!isDone) await this.#process?.request({ op: "powerButton" });
     } catch (error) {
       this.#move("giveUp");
       throw error;
@@ -370,10 +355,23 @@ export class Vm {
     if (outcome.failed) throw failure(outcome);
   }
 
+  /** False when the agent does not follow and need not. */
+  async #shutdownByAgent(must: boolean): Promise<boolean> {
+    try {
+      await this.#agent?.shutdown();
+      return true;
+    } catch (error) {
+      if (must || codeOf(error) === null) throw error;
+      return false;
+    }
+  }
+
   /** Clears up after a run, then tells everyone. */
   async #finish(outcome: VmOutcome): Promise<void> {
     const { platform, network, store, merging } = this.environment;
     this.#process = null;
+    this.#agent?.close();
+    this.#agent = null;
     this.#pauseReason = null;
     try {
       for (const { tap } of this.#directory.config()?.networks ?? []) await network.removeTap(tap);
@@ -421,12 +419,7 @@ export class Vm {
 
   /** Asks the VMM, if there is one. Rejects with RequestError (409) when it refuses or cannot be reached. */
   async #ask(call: ControlCall): Promise<void> {
-    try {
-      await this.#process?.request(call);
-    } catch (error) {
-      if (!(error instanceof ThimbleError)) throw error;
-      throw new RequestError(409, error.code, error.message, undefined, { cause: error });
-    }
+    await this.#process?.request(call).catch(refuse);
   }
 
   #checkGraphics(): void {
@@ -439,6 +432,12 @@ export class Vm {
     const state = this.#state;
     return new RequestError(409, `vm_${state}`, `The VM "${this.spec.name}" is ${state} and ${what} now.`);
   }
+}
+
+/** What a VMM or guest does not do is a conflict for the client. */
+function refuse(error: unknown): never {
+  if (!(error instanceof ThimbleError)) throw error;
+  throw new RequestError(409, error.code, error.message, undefined, { cause: error });
 }
 
 function failure(outcome: VmOutcome): ThimbleError {

@@ -8,6 +8,9 @@ import type { VmStore } from "./store.ts";
 /** So that a guest without instructions shows itself on its serial port. */
 const DEFAULT_COMMAND_LINE = "console=ttyS0";
 
+/** Where the QEMU guest agent looks for its host. */
+const AGENT_CHANNEL = "org.qemu.guest_agent.0";
+
 interface Stores {
   readonly images: ImageStore;
   readonly store: VmStore;
@@ -20,7 +23,7 @@ export function vmmConfig(
   directory: RunDirectory,
   stores: Stores,
 ): VmmConfig {
-  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics } = spec;
+  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics, vsock } = spec;
   return {
     name,
     cpus,
@@ -38,12 +41,11 @@ export function vmmConfig(
         ...rest,
       };
     }),
-    networks: taps.map((tap, i) => {
-      const { mac, vhost } = networks[i] as VmSpec["networks"][number];
-      return { tap, mac, ...(vhost === undefined ? {} : { vhost }) };
-    }),
+    networks: taps.map((tap, i) => ({ tap, ...(networks[i] as VmSpec["networks"][number]) })),
     serial: { kind: "socket", path: directory.serialSocket },
     controlSocket: directory.controlSocket,
+    channels: [{ name: AGENT_CHANNEL, path: directory.agentSocket }],
+    ...(vsock === undefined ? {} : { vsock }),
     ...(graphics === true ? { graphics: { kind: "vnc" as const, path: directory.vncSocket } } : {}),
   };
 }

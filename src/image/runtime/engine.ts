@@ -14,7 +14,16 @@ export const COMPILER = "musl-gcc";
 const RUNTIME_DIR = fileURLToPath(new URL("../../../runtime/", import.meta.url));
 /** The engine's files beside quickjs.c, which engine.c includes. */
 const ENGINE_SOURCES = ["cutils.c", "dtoa.c", "libregexp.c", "libunicode.c"];
-const RUNTIME_SOURCES = ["engine.c", "threads.c", "jobs.c", "utf8.c", "bridge.c", "format.c", "main.c"];
+const RUNTIME_SOURCES = [
+  "engine.c",
+  "heap.c",
+  "threads.c",
+  "jobs.c",
+  "utf8.c",
+  "bridge.c",
+  "format.c",
+  "main.c",
+];
 /** What the bytecode compiler is linked from: the same engine object, so that both agree on the bytecode. */
 const COMPILER_OBJECTS = ["compile.o", "engine.o", "cutils.o", "dtoa.o", "libregexp.o", "libunicode.o"];
 

@@ -13,7 +13,8 @@ const firmwareFiles = ["bios-256k.bin", "bios-microvm.bin", "kvmvapic.bin", "lin
 export const qemuPeerEnvironment = "LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu:/lib/x86_64-linux-gnu";
 export const qemuPeerCommand = "/usr/bin/qemu-system-x86_64 -L /peer/firmware -nodefaults -no-user-config";
 
-function entriesOfTree(tree: string): CpioEntry[] {
+/** A tree of programs as files of an initramfs. */
+export function entriesOfTree(tree: string): CpioEntry[] {
   return (readdirSync(tree, { recursive: true }) as string[]).sort().map((path) => {
     const file = join(tree, path);
     return lstatSync(file).isDirectory() ? directoryEntry(path) : programEntry(path, readFileSync(file));

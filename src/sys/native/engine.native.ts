@@ -1,4 +1,5 @@
 /** What the image's code may count on in the engine as it is built here: parts of it are left out or replaced. */
+import { SeededRandom } from "../../base/random.ts";
 import { equal, ok, rejection, runTests, test, throwsName } from "./harness.ts";
 
 test("dates are formatted, also outside the years 0 to 9999, and local time is UTC", () => {
@@ -98,6 +99,44 @@ test("numbers are printed and read to the last bit", () => {
     ["12.35", "ff", "0.0000012"],
   );
   equal([Math.log2(8), Math.hypot(3, 4), 2 ** 0.5, Math.exp(0)], [3, 5, Math.SQRT2, 1]);
+});
+
+test("blocks of every size keep their content while others come, grow and go", () => {
+  const random = new SeededRandom(20261124);
+  const live = new Map<number, { bytes: Uint8Array; text: string; list: number[] }>();
+  const fill = (key: number, size: number) => Uint8Array.from({ length: size }, (_, i) => key + i);
+  const isWhole = (key: number) => {
+    const block = live.get(key);
+    if (block === undefined) return;
+    const { bytes, text, list } = block;
+    ok(
+      bytes.every((byte, i) => byte === ((key + i) & 0xff)),
+      `bytes of ${key}`,
+    );
+    ok(text === String(key).repeat(text.length / String(key).length), `text of ${key}`);
+    ok(
+      list.every((value, i) => value === key + i),
+      `list of ${key}`,
+    );
+  };
+  for (let round = 0; round < 20_000; round++) {
+    const key = random.below(300);
+    isWhole(key);
+    const block = live.get(key);
+    if (block !== undefined && random.below(2) === 0) {
+      // Grows where it is, past the end of small blocks.
+      for (let n = random.below(40); n > 0; n--) block.list.push(key + block.list.length);
+      if (random.below(3) === 0) block.list.length = random.below(block.list.length + 1);
+      block.text += String(key).repeat(random.below(20));
+    } else if (block !== undefined && random.below(3) === 0) {
+      live.delete(key);
+    } else {
+      const size = random.below(10) === 0 ? random.below(5000) : random.below(600);
+      live.set(key, { bytes: fill(key, size), text: String(key).repeat(random.below(100)), list: [key] });
+    }
+    if (round % 1000 === 0) bridge.gc();
+  }
+  for (const key of live.keys()) isWhole(key);
 });
 
 runTests();

@@ -16,6 +16,7 @@ import { utf8Decode, utf8Encode } from "../../sys/text.ts";
 import type { DiskConfig } from "../config.ts";
 import type { BlockBackend, BlockCompletion, SegmentList } from "../contract.ts";
 import { createSegmentList, GuestMemory, layoutRam } from "../memory/guest-memory.ts";
+import { ChannelSocket } from "./channel-socket.ts";
 import { CharSocket } from "./char-socket.ts";
 import { openDisk } from "./open-disk.ts";
 import { RawDisk } from "./raw-disk.ts";
@@ -400,5 +401,41 @@ test("a client that does not read is dropped, the others go on", (loop) =>
     reader.close();
     idle.close();
   }));
+
+test("a channel's client waits for the guest, gets its last words, and the next client follows", async (loop) => {
+  const path = `${directory}/channel`;
+  const fd = listenUnixSocket(path);
+  const channel = new ChannelSocket(loop, fd);
+  const seen: string[] = [];
+  channel.connect({
+    input: (bytes) => seen.push(utf8Decode(bytes)) && bytes.length,
+    connected: (is) => seen.push(is ? "comes" : "goes"),
+    room: () => {},
+  });
+  const client = await connectUnix(loop, path);
+  const next = await connectUnix(loop, path);
+  await client.write(utf8Encode("early"));
+  await loop.sleep(5);
+  equal(seen.join(), "");
+  channel.setOpen(true);
+  while (seen.length < 2) await loop.sleep(1);
+  equal(seen.join(), "comes,early");
+  const sent = 300 * 1024;
+  for (let at = 0; at < sent && channel.hasRoom; at += 1024) channel.write(new Uint8Array(1024));
+  ok(!channel.hasRoom, "a client that reads nothing makes the guest wait");
+  channel.setOpen(false);
+  let got = 0;
+  for (let bytes = await client.read(); bytes !== null; bytes = await client.read()) got += bytes.length;
+  ok(got > 64 * 1024 && got < sent, `${got} bytes`);
+  channel.setOpen(true);
+  while (seen.length < 3) await loop.sleep(1);
+  next.close();
+  while (seen.length < 4) await loop.sleep(1);
+  equal(seen.join(), "comes,early,comes,goes");
+  client.close();
+  channel.setOpen(false);
+  close(fd);
+  unlink(path);
+});
 
 runTests();

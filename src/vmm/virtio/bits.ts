@@ -19,7 +19,15 @@ export const Feature = {
 } as const;
 
 /** Device ids (virtio 1.2, 5). */
-export const DeviceType = { net: 1, block: 2, console: 3, entropy: 4, balloon: 5, input: 18 } as const;
+export const DeviceType = {
+  net: 1,
+  block: 2,
+  console: 3,
+  entropy: 4,
+  balloon: 5,
+  input: 18,
+  vsock: 19,
+} as const;
 
 /** struct virtq_desc (2.7.5). */
 export const Descriptor = packed("virtq_desc", "virtio 1.2, 2.7.5", {

@@ -47,6 +47,8 @@ export class CommonConfig implements RegisterBlock, Stateful {
   readonly #owner: CommonConfigOwner;
   readonly #queues: QueueRegisters[];
   readonly #image = new DataView(new ArrayBuffer(CommonCfg.size));
+  /** Something that the image shows has changed, other than what every read brings up to date. */
+  #stale = true;
   #deviceFeatureSelect = 0;
   #driverFeatureSelect = 0;
   #queueSelect = 0;
@@ -77,8 +79,11 @@ export class CommonConfig implements RegisterBlock, Stateful {
 
   read(offset: number, size: number): number {
     if (offset + size > CommonCfg.size) return 0;
-    this.#fillImage();
     const image = this.#image;
+    if (this.#stale) this.#fillImage();
+    // These two change without a write of the driver's.
+    image.setUint8(at.device_status, this.#owner.visibleStatus());
+    image.setUint8(at.config_generation, this.generation);
     return size === 4
       ? image.getUint32(offset, true)
       : size === 2
@@ -87,12 +92,14 @@ export class CommonConfig implements RegisterBlock, Stateful {
   }
 
   write(offset: number, size: number, value: number): void {
+    this.#stale = true;
     if (size === 4) this.#writeDword(offset, value >>> 0);
     else if (size === 2) this.#writeWord(offset, value & 0xffff);
     else if (offset === at.device_status) this.#owner.statusWritten(value & 0xff);
   }
 
   reset(): void {
+    this.#stale = true;
     this.status = this.driverLow = this.driverHigh = 0;
     this.configVector = NO_VECTOR;
     this.#deviceFeatureSelect = this.#driverFeatureSelect = this.#queueSelect = 0;
@@ -126,6 +133,7 @@ export class CommonConfig implements RegisterBlock, Stateful {
   restore(state: DeviceState): void {
     const from = new StateReader("virtio-pci registers", state, STATE_VERSION);
     const queues = from.list("queues", this.#queues.length);
+    this.#stale = true;
     this.status = from.u8("status");
     this.driverLow = from.u32("driverLow");
     this.driverHigh = from.u32("driverHigh");
@@ -144,6 +152,7 @@ export class CommonConfig implements RegisterBlock, Stateful {
   }
 
   #fillImage(): void {
+    this.#stale = false;
     const image = this.#image;
     const offered = this.#owner.offered;
     const queue = this.#queues[this.#queueSelect];
@@ -157,8 +166,6 @@ export class CommonConfig implements RegisterBlock, Stateful {
     );
     image.setUint16(at.config_msix_vector, this.configVector, true);
     image.setUint16(at.num_queues, this.#queues.length, true);
-    image.setUint8(at.device_status, this.#owner.visibleStatus());
-    image.setUint8(at.config_generation, this.generation);
     image.setUint16(at.queue_select, this.#queueSelect, true);
     // A queue that does not exist reads as size 0 (4.1.4.3.1).
     image.setUint16(at.queue_size, queue?.size ?? 0, true);

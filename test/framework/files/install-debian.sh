@@ -17,6 +17,7 @@ e2fsprogs
 initramfs-tools
 iproute2
 linux-image-cloud-amd64
+qemu-guest-agent
 systemd-resolved
 systemd-sysv
 udev

@@ -10,14 +10,11 @@ import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
 import { type Features, features, type VirtioDevice, type VirtioHost } from "../device.ts";
 import type { VirtQueue } from "../queue.ts";
-import { readRegister, scatter, walk } from "../segments.ts";
+import { readRegister } from "../segments.ts";
 import { ConsoleConfig, ConsoleFeature, ConsoleQueue } from "./bits.ts";
+import { drain, fill } from "./streams.ts";
 
 const QUEUE_SIZE = 64;
-/** Chains written out in one call. */
-const CHAINS_PER_CALL = 2 * QUEUE_SIZE;
-/** Bytes of one chain that are written out: drivers use at most a page. */
-const CHAIN_BYTES_MAX = 64 * 1024;
 const STATE_VERSION = 1;
 
 export interface ConsoleOptions {
@@ -90,45 +87,15 @@ export class VirtioConsole implements VirtioDevice {
 
   #output(): void {
     const queue = this.#transmit;
-    if (queue === null) return;
-    let budget = CHAINS_PER_CALL;
-    do {
-      queue.suppressNotifications();
-      for (let head = queue.pop(); head >= 0; head = queue.pop()) {
-        // The backend may keep what it is given; guest memory changes under it.
-        walk(this.#memory, queue.readable, 0, CHAIN_BYTES_MAX, (bytes) => this.#backend.write(bytes.slice()));
-        queue.push(head, 0);
-        if (--budget === 0) {
-          queue.flush();
-          this.#host?.defer(ConsoleQueue.transmit);
-          return;
-        }
-      }
-      queue.flush();
-    } while (queue.resumeNotifications());
+    const again = () => this.#host?.defer(ConsoleQueue.transmit);
+    if (queue !== null) drain(this.#memory, queue, this.#backend, again);
   }
 
   /** Returns how many bytes found room in receive buffers. */
   #input(bytes: Uint8Array): number {
     const queue = this.#receive;
     // Nobody listens: as on a serial line without a reader, input is lost rather than kept for a later driver.
-    if (queue === null || !queue.running) return bytes.length;
-    let taken = 0;
-    for (let budget = CHAINS_PER_CALL; taken < bytes.length; budget--) {
-      if (budget === 0) {
-        this.#host?.defer(ConsoleQueue.receive);
-        break;
-      }
-      const head = queue.pop();
-      if (head < 0) {
-        if (queue.resumeNotifications()) continue;
-        break;
-      }
-      const written = scatter(this.#memory, queue.writable, 0, bytes.subarray(taken));
-      queue.push(head, written);
-      taken += written;
-    }
-    queue.flush();
-    return queue.running ? taken : bytes.length;
+    if (queue === null) return bytes.length;
+    return fill(this.#memory, queue, bytes, () => this.#host?.defer(ConsoleQueue.receive));
   }
 }

@@ -3,26 +3,27 @@ import { test } from "node:test";
 import { SeededRandom, testSeed } from "../../../base/random.ts";
 import { DeviceStatus, Feature } from "../bits.ts";
 import { type Features, features, type KernelRing } from "../device.ts";
+import type { KernelBackend } from "../kernel-backend.ts";
 import { TestDriver, type TestQueue } from "../testing/driver.ts";
 import { TestTap } from "../testing/fakes.ts";
 import { TestMachine } from "../testing/machine.ts";
-import { CtrlAck, CtrlClass, CtrlMac, NetFeature, NetQueue, TunOffload } from "./bits.ts";
+import { CtrlAck, CtrlClass, CtrlMac, NetFeature, NetHeader, NetQueue, TunOffload } from "./bits.ts";
 import { parseMac, VirtioNet } from "./device.ts";
-import type { NetKernelBackend } from "./kernel-backend.ts";
+import { LITERALS } from "./pair.ts";
 
 const MAC = parseMac("52:54:00:12:34:56");
 const PLAIN = features(Feature.VERSION_1, Feature.RING_INDIRECT_DESC, NetFeature.MAC, NetFeature.CTRL_VQ);
 const MERGEABLE = features(Feature.VERSION_1, NetFeature.MRG_RXBUF);
 
-function setUp(wanted?: Features, kernel?: NetKernelBackend, useMsix = true) {
+/** One pair; several are for `setUpPairs`. */
+function setUp(wanted?: Features, kernel?: KernelBackend, useMsix = true) {
   const machine = new TestMachine();
   const tap = new TestTap(machine.memory);
   const device = new VirtioNet({
     name: "net",
     memory: machine.memory,
-    backend: tap,
+    pairs: [{ backend: tap, ...(kernel ? { kernel } : {}) }],
     mac: MAC,
-    ...(kernel ? { kernel } : {}),
   });
   const transport = machine.attach(device);
   const driver = new TestDriver(machine, transport);
@@ -141,17 +142,25 @@ test("a receive buffer too small for the header, or one the device should read, 
 
 test("the tap is told the offloads negotiated and those switched later", () => {
   const { tap, queue, driver } = setUp();
-  const all = TunOffload.CSUM | TunOffload.TSO4 | TunOffload.TSO6 | TunOffload.TSO_ECN;
+  const all = Object.values(TunOffload).reduce((flags, flag) => flags | flag, 0);
   assert.equal(tap.offload, all);
   const set = (...bits: number[]) => {
     const data = new Uint8Array(8);
-    new DataView(data.buffer).setUint32(0, features(...bits).low, true);
+    const { low, high } = features(...bits);
+    new Uint32Array(data.buffer).set([low, high]);
     return queue(NetQueue.control).run([Uint8Array.of(CtrlClass.GUEST_OFFLOADS, 0), data, 1])[0]
       ?.data[0]?.[0];
   };
   assert.equal(set(NetFeature.GUEST_CSUM), CtrlAck.OK);
   assert.equal(tap.offload, TunOffload.CSUM);
   assert.equal(set(NetFeature.GUEST_CSUM, 10), CtrlAck.ERR, "UFO was never offered");
+  assert.equal(set(NetFeature.GUEST_CSUM, 63), CtrlAck.ERR);
+  assert.equal(tap.offload, TunOffload.CSUM, "what is refused changes nothing");
+  const { GUEST_CSUM, GUEST_TSO6, GUEST_USO4, GUEST_USO6 } = NetFeature;
+  assert.equal(set(GUEST_CSUM, GUEST_TSO6, GUEST_USO4, GUEST_USO6), CtrlAck.OK);
+  assert.equal(tap.offload, TunOffload.CSUM | TunOffload.TSO6 | TunOffload.USO4 | TunOffload.USO6);
+  assert.equal(set(GUEST_CSUM, GUEST_USO4), CtrlAck.OK);
+  assert.equal(tap.offload, TunOffload.CSUM, "the tap segments UDP over both versions of IP or none");
   driver.reset();
   assert.equal(tap.offload, 0);
   assert.equal(tap.callback, null);
@@ -192,7 +201,7 @@ test("features that need others are refused without them", () => {
   assert.throws(() => driver.negotiate(features(NetFeature.CTRL_RX)), /not accepted/);
 });
 
-class TestVhost implements NetKernelBackend {
+class TestVhost implements KernelBackend {
   rings: readonly KernelRing[] | null = null;
   readonly events: string[] = [];
   accepts = true;
@@ -224,7 +233,7 @@ class TestVhost implements NetKernelBackend {
 test("with vhost-net the kernel gets rings, doorbells and interrupts, and the device stays out", () => {
   const vhost = new TestVhost();
   const { machine, tap, driver, device, rx, tx, queue } = setUp(undefined, vhost);
-  assert.equal(device.kernelRuns, true);
+  assert.equal(device.kernelPairs, 1);
   assert.deepEqual(
     vhost.rings?.map(({ index, size, descriptorTable, kickFd, callFd }) => [
       index,
@@ -265,10 +274,187 @@ test("without MSI-X, or when the kernel refuses, the device moves packets itself
   const refusing = new TestVhost();
   refusing.accepts = false;
   for (const s of [setUp(undefined, new TestVhost(), false), setUp(undefined, refusing)]) {
-    assert.equal(s.device.kernelRuns, false);
+    assert.equal(s.device.kernelPairs, 0);
     assert.equal(s.machine.doorbells[1]?.listening, true);
     s.tx.run([new Uint8Array(100)]);
     assert.equal(s.tap.sent.length, 1);
+  }
+});
+
+/** A device of several pairs and a driver that uses them all, or as many as it says. */
+function setUpPairs(count: number, options: { kernels?: TestVhost[]; wanted?: Features } = {}) {
+  const machine = new TestMachine();
+  const taps = Array.from({ length: count }, () => new TestTap(machine.memory));
+  const pairs = taps.map((backend, i) => ({ backend, kernel: options.kernels?.[i] ?? null }));
+  for (const tap of taps.slice(1)) tap.attached = false;
+  const device = new VirtioNet({ name: "net", memory: machine.memory, pairs, mac: MAC });
+  const transport = machine.attach(device);
+  const driver = new TestDriver(machine, transport);
+  const place = (index: number) => 0x10_0000 + index * 0x8_0000;
+  driver.start({ place, queueSize: 64, ...(options.wanted ? { wanted: options.wanted } : {}) });
+  const queue = (index: number) => driver.queues[index] as TestQueue;
+  const control = (...bytes: number[]) =>
+    queue(2 * count).run([Uint8Array.from(bytes.slice(0, 2)), Uint8Array.from(bytes.slice(2)), 1])[0]
+      ?.data[0]?.[0];
+  const usePairs = (number: number) => control(CtrlClass.MQ, 0, number, number >> 8);
+  return { machine, taps, device, transport, driver, queue, control, usePairs };
+}
+
+test("the literals are those of bits.ts", () => {
+  assert.deepEqual(LITERALS, { HEADER_SIZE: NetHeader.size });
+});
+
+test("several pairs: frames pass through those that the driver has asked for", () => {
+  const { taps, usePairs, queue, machine, driver } = setUpPairs(4);
+  assert.equal(machine.read(driver.device.address + 8, 2), 4, "max_virtqueue_pairs");
+  const attached = () => taps.map((tap) => tap.attached);
+  const sentBy = () => taps.map((tap) => tap.sent.splice(0).length);
+  const sendOnAll = () => {
+    for (let i = 0; i < 4; i++) queue(2 * i + NetQueue.transmit).run([new Uint8Array(80)]);
+    return sentBy();
+  };
+  assert.deepEqual(attached(), [true, false, false, false], "one at first (5.1.6.5.5)");
+  assert.deepEqual(sendOnAll(), [1, 0, 0, 0]);
+  assert.equal(usePairs(4), CtrlAck.OK);
+  machine.settle();
+  assert.deepEqual(attached(), [true, true, true, true]);
+  assert.deepEqual(sentBy(), [0, 1, 1, 1], "what was offered meanwhile is not forgotten");
+  assert.deepEqual(sendOnAll(), [1, 1, 1, 1]);
+
+  for (let i = 0; i < 4; i++) {
+    for (let n = 0; n < 3; n++) queue(2 * i).submit([1600]);
+    queue(2 * i).ring();
+    const frame = taps[i]?.arrive(100 + i, i) as Uint8Array;
+    assert.deepEqual(framesOf(queue(2 * i).collect()), [frame]);
+  }
+  assert.equal(usePairs(2), CtrlAck.OK);
+  assert.deepEqual(attached(), [true, true, false, false]);
+  assert.equal(taps[3]?.callback, null, "a queue that is off is not listened to");
+  assert.deepEqual(sendOnAll(), [1, 1, 0, 0]);
+  driver.reset();
+  assert.deepEqual(attached(), [true, false, false, false]);
+});
+
+test("a number of pairs that there is not is refused, and nothing changes", () => {
+  const { taps, usePairs, control } = setUpPairs(2);
+  for (const wrong of [0, 3, 255, 256, 0x8000, 65535]) assert.equal(usePairs(wrong), CtrlAck.ERR);
+  assert.equal(control(CtrlClass.MQ, 0, 2), CtrlAck.ERR, "half a number");
+  assert.equal(control(CtrlClass.MQ, 1, 2, 0), CtrlAck.ERR, "RSS is not offered");
+  assert.equal(taps[1]?.attached, false);
+});
+
+test("without the feature there is one pair, and the third queue is the control queue", () => {
+  const { taps, queue, driver } = setUpPairs(3, { wanted: PLAIN });
+  const answer = (...bytes: number[]) =>
+    queue(NetQueue.control).run([Uint8Array.from(bytes), 1])[0]?.data[0]?.[0];
+  assert.equal(answer(CtrlClass.RX, 0, 1), CtrlAck.OK);
+  assert.equal(answer(CtrlClass.MQ, 0, 2, 0), CtrlAck.ERR);
+  queue(NetQueue.transmit).run([new Uint8Array(80)]);
+  queue(2 * 3).run([new Uint8Array(80), 1]);
+  assert.deepEqual(
+    taps.map((tap) => tap.sent.length),
+    [1, 0, 0],
+  );
+  assert.equal(driver.status & DeviceStatus.DEVICE_NEEDS_RESET, 0);
+});
+
+test("with vhost-net each pair that is on has one of its own", () => {
+  const kernels = [new TestVhost(), new TestVhost(), new TestVhost()];
+  const { device, usePairs, queue, machine, taps, driver } = setUpPairs(3, { kernels });
+  const indices = () => kernels.map((kernel) => kernel.rings?.map(({ index }) => index));
+  assert.deepEqual(indices(), [[0, 1], undefined, undefined]);
+  assert.equal(usePairs(3), CtrlAck.OK);
+  assert.equal(device.kernelPairs, 3);
+  assert.deepEqual(indices(), [
+    [0, 1],
+    [2, 3],
+    [4, 5],
+  ]);
+  assert.equal(machine.doorbells[5]?.listening, false);
+  assert.equal(machine.doorbells[6]?.listening, true, "the control queue stays here");
+  queue(5).submit([new Uint8Array(80)]);
+  device.handleQueue(5);
+  assert.equal(kernels[2]?.events.at(-1), "kick 1", "rings are numbered within the pair");
+  assert.equal(usePairs(1), CtrlAck.OK);
+  machine.settle();
+  assert.deepEqual(indices(), [[0, 1], undefined, undefined]);
+  assert.equal(machine.doorbells[5]?.listening, true);
+  assert.deepEqual(
+    taps.map((tap) => tap.sent.length),
+    [0, 0, 0],
+  );
+  driver.reset();
+  assert.deepEqual(indices(), [undefined, undefined, undefined]);
+});
+
+test("a pair that the kernel refuses is served here, the others are not", () => {
+  const kernels = [new TestVhost(), new TestVhost()];
+  (kernels[1] as TestVhost).accepts = false;
+  const { device, usePairs, queue, taps } = setUpPairs(2, { kernels });
+  assert.equal(usePairs(2), CtrlAck.OK);
+  assert.equal(device.kernelPairs, 1);
+  queue(3).run([new Uint8Array(80)]);
+  assert.equal(taps[1]?.sent.length, 1);
+});
+
+test("the pairs in use are saved and restored", () => {
+  const from = setUpPairs(3);
+  assert.equal(from.usePairs(2), CtrlAck.OK);
+  from.queue(3).run([new Uint8Array(80)]);
+  for (let i = 0; i < 4; i++) from.queue(2).submit([1600]);
+  from.queue(2).ring();
+  const state = from.transport.save();
+
+  const taps = Array.from({ length: 3 }, () => new TestTap(from.machine.memory));
+  const pairs = taps.map((backend) => ({ backend }));
+  const machine = new TestMachine(from.machine.memory);
+  const transport = machine.attach(new VirtioNet({ name: "net", memory: machine.memory, pairs, mac: MAC }));
+  for (const tap of taps.slice(1)) tap.attached = false;
+  transport.restore(state);
+  machine.settle();
+  assert.deepEqual(
+    taps.map((tap) => tap.attached),
+    [true, true, false],
+  );
+  const frame = taps[1]?.arrive(200, 7) as Uint8Array;
+  assert.deepEqual(framesOf(from.queue(2).collect()), [frame]);
+
+  const { device, ...rest } = state;
+  const broken = { ...rest, device: { ...(device as object), pairs: 4 } };
+  assert.throws(() => transport.restore(broken), /pairs/);
+});
+
+test("hostile control commands change nothing but what they may (generated)", () => {
+  const seed = testSeed();
+  const random = new SeededRandom(seed);
+  const { taps, queue, driver, device, usePairs } = setUpPairs(3);
+  for (let i = 0; i < 3000; i++) {
+    const bytes = random.fill(new Uint8Array(random.below(40)));
+    if (bytes.length > 1 && random.below(4) !== 0) {
+      bytes[0] = random.pick([0, 1, 2, 3, 4, 5]);
+      bytes[1] = random.below(3);
+      if (bytes.length > 3 && random.below(2) === 0) bytes.set([random.below(5), 0], 2);
+    }
+    if (bytes.length < 2) continue; // stops the device: the next test
+    const [used] = queue(6).run([bytes, 1]);
+    const ack = used?.data[0]?.[0];
+    assert.ok(ack === CtrlAck.OK || ack === CtrlAck.ERR, `seed ${seed}, command ${i}: ${[...bytes]}`);
+    const on = taps.filter((tap) => tap.attached).length;
+    assert.ok(on >= 1 && on <= 3, `seed ${seed}, command ${i}`);
+    if (bytes[0] === CtrlClass.MQ && ack === CtrlAck.OK) assert.equal(on, bytes[2], `seed ${seed}`);
+  }
+  assert.equal(driver.status & DeviceStatus.DEVICE_NEEDS_RESET, 0);
+  assert.equal(usePairs(3), CtrlAck.OK);
+  queue(5).run([new Uint8Array(80)]);
+  assert.equal(taps[2]?.sent.length, 1);
+  assert.equal(device.kernelPairs, 0);
+});
+
+test("a control command without header or room for its answer stops the device", () => {
+  for (const chain of [[Uint8Array.of(0), 1], [Uint8Array.of(0, 0, 1)]]) {
+    const { queue, driver } = setUpPairs(2);
+    queue(4).run(chain);
+    assert.ok(driver.status & DeviceStatus.DEVICE_NEEDS_RESET);
   }
 });
 

@@ -2,13 +2,14 @@
  * virtio-net: virtio 1.2, 5.1.
  *
  * Frames travel with their 12-byte header as it is: the tap speaks the same one (IFF_VNET_HDR, header size 12), so
- * checksum and segmentation offloads need no work here. Where the kernel has vhost-net, receive and transmit queues
- * are its business and only the control queue is served here.
+ * checksum and segmentation offloads need no work here. Each pair of queues (pair.ts) has a queue of the tap, and a
+ * vhost-net of its own where the kernel has that; only the control queue is served here. The driver says how many pairs
+ * it uses; the tap spreads what comes in over those (automatic receive steering, 5.1.6.5.5).
  *
  * Nothing is filtered: the device delivers what the switch sends its way, which 5.1.6.5.1 allows ("best effort").
  */
 import { ThimbleError } from "../../../base/errors.ts";
-import type { DeviceState, NetBackend } from "../../contract.ts";
+import type { DeviceState } from "../../contract.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
 import { StateReader } from "../../state.ts";
 import { DeviceType } from "../bits.ts";
@@ -24,6 +25,7 @@ import type { VirtQueue } from "../queue.ts";
 import { gather, readRegister, scatter } from "../segments.ts";
 import {
   CTRL_GUEST_OFFLOADS_SET,
+  CTRL_MQ_VQ_PAIRS_SET,
   CTRL_RX_COMMANDS,
   CtrlAck,
   CtrlClass,
@@ -31,24 +33,21 @@ import {
   CtrlHeader,
   CtrlMac,
   CtrlMacTable,
+  CtrlMq,
   MAC_SIZE,
   NET_STATUS_LINK_UP,
   NetConfig,
   NetFeature,
-  NetHeader,
   NetQueue,
+  QUEUES_PER_PAIR,
   TunOffload,
 } from "./bits.ts";
-import type { NetKernelBackend } from "./kernel-backend.ts";
-import { Receiver } from "./receive.ts";
+import { type NetPairBackends, QUEUE_SIZE, QueuePair } from "./pair.ts";
 
-const QUEUE_SIZE = 256;
 const CONTROL_QUEUE_SIZE = 64;
-/** Frames moved in one call before other events have their turn. */
-const FRAMES_PER_CALL = 256;
 /** Commands with their data: the longest useful one is a MAC table of some hundred entries. */
 const COMMAND_BYTES_MAX = 4096;
-const STATE_VERSION = 1;
+const STATE_VERSION = 2;
 
 /** Guest offloads and the tap's bit for each. */
 const OFFLOADS = [
@@ -56,27 +55,35 @@ const OFFLOADS = [
   [NetFeature.GUEST_TSO4, TunOffload.TSO4],
   [NetFeature.GUEST_TSO6, TunOffload.TSO6],
   [NetFeature.GUEST_ECN, TunOffload.TSO_ECN],
+  [NetFeature.GUEST_USO4, TunOffload.USO4],
+  [NetFeature.GUEST_USO6, TunOffload.USO6],
 ] as const;
+/** Of these the guest is given frames longer than the wire's. */
+const SEGMENTS = TunOffload.TSO4 | TunOffload.TSO6 | TunOffload.USO4 | TunOffload.USO6;
+const UDP_SEGMENTS = TunOffload.USO4 | TunOffload.USO6;
 
 /** Features that are only allowed with another one (5.1.3.1). */
 const REQUIRES = [
   [NetFeature.GUEST_TSO4, NetFeature.GUEST_CSUM],
   [NetFeature.GUEST_TSO6, NetFeature.GUEST_CSUM],
+  [NetFeature.GUEST_USO4, NetFeature.GUEST_CSUM],
+  [NetFeature.GUEST_USO6, NetFeature.GUEST_CSUM],
   [NetFeature.HOST_TSO4, NetFeature.CSUM],
   [NetFeature.HOST_TSO6, NetFeature.CSUM],
+  [NetFeature.HOST_USO, NetFeature.CSUM],
   [NetFeature.CTRL_RX, NetFeature.CTRL_VQ],
   [NetFeature.CTRL_MAC_ADDR, NetFeature.CTRL_VQ],
   [NetFeature.CTRL_GUEST_OFFLOADS, NetFeature.CTRL_VQ],
+  [NetFeature.MQ, NetFeature.CTRL_VQ],
 ] as const;
 
 export interface NetOptions {
   readonly name: string;
   readonly memory: GuestMemory;
-  readonly backend: NetBackend;
+  /** One for each pair of queues. */
+  readonly pairs: readonly NetPairBackends[];
   /** Six bytes. */
   readonly mac: Uint8Array;
-  /** vhost-net, where the host has it. */
-  readonly kernel?: NetKernelBackend | null;
 }
 
 export class VirtioNet implements VirtioDevice {
@@ -84,47 +91,54 @@ export class VirtioNet implements VirtioDevice {
   readonly deviceType = DeviceType.net;
   /** Ethernet controller. */
   readonly classCode = 0x02_00_00;
-  readonly features = features(...Object.values(NetFeature));
-  readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE, CONTROL_QUEUE_SIZE];
+  readonly features: Features;
+  readonly queueSizes: readonly number[];
   readonly configSize = NetConfig.size;
   readonly busy = false;
 
   readonly #memory: GuestMemory;
-  readonly #backend: NetBackend;
-  readonly #kernel: NetKernelBackend | null;
+  readonly #setTapOffload: (flags: number) => void;
+  readonly #pairs: readonly QueuePair[];
   readonly #mac: Uint8Array;
   readonly #config: Uint8Array<ArrayBuffer>;
-  readonly #receiver: Receiver;
   #host: VirtioHost | null = null;
-  #queues: readonly (VirtQueue | null)[] = [];
+  #control: VirtQueue | null = null;
+  #controlIndex: number = NetQueue.control;
   #driver: Features = NO_FEATURES;
-  #kernelRuns = false;
   /** TunOffload bits in force. */
   #offloads = 0;
-  /** The backend tells of frames; off while the driver has offered no buffers. */
-  #listening = false;
-  readonly #onReadable = () => this.#receive();
 
   constructor(options: NetOptions) {
-    if (options.mac.length !== MAC_SIZE) {
-      throw new ThimbleError("bad_mac", `${options.name}: a MAC address has ${MAC_SIZE} bytes`);
+    const { name, memory, pairs, mac } = options;
+    const first = pairs[0]?.backend;
+    if (mac.length !== MAC_SIZE) {
+      throw new ThimbleError("bad_mac", `${name}: a MAC address has ${MAC_SIZE} bytes`);
     }
-    this.name = options.name;
-    this.#memory = options.memory;
-    this.#backend = options.backend;
-    this.#kernel = options.kernel ?? null;
-    this.#mac = options.mac.slice();
-    this.#config = NetConfig.encode({ mac: options.mac, status: NET_STATUS_LINK_UP, max_virtqueue_pairs: 1 });
-    this.#receiver = new Receiver(options.memory, options.backend, QUEUE_SIZE);
+    if (first === undefined)
+      throw new ThimbleError("bad_pairs", `${name}: a network device needs a queue pair`);
+    this.name = name;
+    this.#memory = memory;
+    this.#setTapOffload = (flags) => first.setOffload(flags);
+    this.#pairs = pairs.map((backends, i) => new QueuePair(memory, backends, i));
+    this.#mac = mac.slice();
+    const { MQ, GUEST_USO4, GUEST_USO6, HOST_USO, ...always } = NetFeature;
+    this.features = features(
+      ...Object.values(always),
+      ...(pairs.length > 1 ? [MQ] : []),
+      ...(first.hasUdpSegmentation ? [GUEST_USO4, GUEST_USO6, HOST_USO] : []),
+    );
+    this.queueSizes = [...new Array(QUEUES_PER_PAIR * pairs.length).fill(QUEUE_SIZE), CONTROL_QUEUE_SIZE];
+    this.#config = NetConfig.encode({ mac, status: NET_STATUS_LINK_UP, max_virtqueue_pairs: pairs.length });
   }
 
-  /** Whether the driver's frames are moved by vhost-net now. */
-  get kernelRuns(): boolean {
-    return this.#kernelRuns;
+  /** How many pairs' frames vhost-net moves now. */
+  get kernelPairs(): number {
+    return this.#pairs.filter((pair) => pair.kernelRuns).length;
   }
 
   connect(host: VirtioHost): void {
     this.#host = host;
+    for (const pair of this.#pairs) pair.connect(host);
   }
 
   /** Plugs or pulls the cable. */
@@ -147,131 +161,77 @@ export class VirtioNet implements VirtioDevice {
   }
 
   activate(queues: readonly (VirtQueue | null)[], driverFeatures: Features): void {
-    this.#queues = queues;
     this.#driver = driverFeatures;
+    const pairs = hasFeature(driverFeatures, NetFeature.MQ) ? this.#pairs.length : 1;
+    this.#controlIndex = QUEUES_PER_PAIR * pairs;
+    this.#control = queues[this.#controlIndex] ?? null;
+    for (let i = 0; i < pairs; i++) this.#pairs[i]?.start(queues, driverFeatures);
     let offloads = 0;
     for (const [feature, flag] of OFFLOADS) if (hasFeature(driverFeatures, feature)) offloads |= flag;
     this.#setOffloads(offloads);
-    this.#kernelRuns = this.#startKernel();
+    this.#setPairs(1);
   }
 
   handleQueue(index: number): void {
-    if (index === NetQueue.control) this.#control();
-    else if (this.#kernelRuns) this.#kernel?.kick(index);
-    else if (index === NetQueue.transmit) this.#transmit();
-    else this.#receive();
+    if (index === this.#controlIndex) this.#serveControl();
+    else this.#pairs[index >> 1]?.handle(index & 1);
   }
 
   callFdChanged(index: number, callFd: number): void {
-    if (this.#kernelRuns) this.#kernel?.setCallFd(index, callFd);
+    this.#pairs[index >> 1]?.callFdChanged(index & 1, callFd);
   }
 
   reset(): void {
-    if (this.#kernelRuns) this.#kernel?.stop();
-    this.#kernelRuns = false;
-    this.#listen(false);
-    this.#receiver.forget();
-    if (this.#queues.length > 0) this.#backend.setOffload(0);
-    this.#queues = [];
+    for (const pair of this.#pairs) pair.reset();
+    this.#setTapOffload(0);
+    this.#offloads = 0;
+    this.#control = null;
     this.#driver = NO_FEATURES;
     NetConfig.patch(this.#config, 0, { mac: this.#mac });
   }
 
-  /** Chains taken ahead and rings in the kernel come back first, so that the queues' positions tell all. */
   save(): DeviceState {
-    this.#stopKernel();
-    const receive = this.#queues[NetQueue.receive];
-    if (receive) this.#receiver.giveBack(receive);
-    return { version: STATE_VERSION, config: [...this.#config], offloads: this.#offloads };
+    for (const pair of this.#pairs) pair.pause();
+    const pairs = this.#pairs.filter((pair) => pair.isOn).length;
+    return { version: STATE_VERSION, config: [...this.#config], offloads: this.#offloads, pairs };
   }
 
   restore(state: DeviceState): void {
     const from = new StateReader(this.name, state, STATE_VERSION);
     const offloads = from.u32("offloads");
+    const pairs = from.integer("pairs", 0, this.#pairs.length);
     this.#config.set(from.exactBytes("config", this.#config.length));
+    // Without a driver no pair is on.
+    if (pairs === 0) return;
     this.#setOffloads(offloads);
-  }
-
-  #startKernel(): boolean {
-    const kernel = this.#kernel;
-    const host = this.#host;
-    if (kernel === null || host === null || !kernel.supports(this.#driver)) return false;
-    const rings = [];
-    for (const index of [NetQueue.receive, NetQueue.transmit]) {
-      const ring = this.#queues[index] ? host.handOver(index) : null;
-      if (ring === null) break;
-      rings.push(ring);
+    // One that waits for a reset has no queues, and needs none.
+    if (this.#driver !== NO_FEATURES && !this.#pairsAreReady(pairs)) {
+      throw new ThimbleError("bad_state", `${this.name}: a pair that is on has no queues`);
     }
-    if (rings.length === 2 && kernel.start(rings, this.#driver)) return true;
-    for (const ring of rings) host.takeBack(ring.index, ring.nextAvailable);
-    return false;
+    this.#setPairs(pairs);
   }
 
-  #stopKernel(): void {
-    if (!this.#kernelRuns || this.#kernel === null) return;
-    this.#kernelRuns = false;
-    this.#kernel.stop().forEach((nextAvailable, index) => {
-      this.#host?.takeBack(index, nextAvailable);
+  /** Pairs after the first need both their queues, or frames that are steered to them would vanish. */
+  #pairsAreReady(count: number): boolean {
+    return this.#pairs.slice(1, count).every((pair) => pair.isReady);
+  }
+
+  #setPairs(count: number): void {
+    this.#pairs.forEach((pair, i) => {
+      pair.turn(i < count);
     });
   }
 
   #setOffloads(flags: number): void {
     this.#offloads = flags;
-    this.#backend.setOffload(flags);
-    const segments = (flags & (TunOffload.TSO4 | TunOffload.TSO6)) !== 0;
-    const receive = this.#queues[NetQueue.receive];
-    if (receive) this.#receiver.giveBack(receive);
-    this.#receiver.configure(hasFeature(this.#driver, NetFeature.MRG_RXBUF), segments);
+    // The tap segments UDP over both versions of IP or none.
+    const udp = flags & UDP_SEGMENTS;
+    this.#setTapOffload(udp === UDP_SEGMENTS ? flags : flags & ~UDP_SEGMENTS);
+    for (const pair of this.#pairs) pair.configure((flags & SEGMENTS) !== 0);
   }
 
-  #listen(listening: boolean): void {
-    if (listening === this.#listening) return;
-    this.#listening = listening;
-    this.#backend.onReadable(listening ? this.#onReadable : null);
-  }
-
-  #receive(): void {
-    const queue = this.#queues[NetQueue.receive];
-    if (!queue || this.#kernelRuns) return;
-    for (;;) {
-      queue.suppressNotifications();
-      const end = this.#receiver.receive(queue, FRAMES_PER_CALL);
-      queue.flush();
-      if (end === "budget") {
-        this.#host?.defer(NetQueue.receive);
-        return;
-      }
-      // Without buffers the driver rings when it offers some again; until then frames wait in the tap.
-      if (end !== "no_buffers" || !queue.resumeNotifications()) {
-        this.#listen(end === "no_frames");
-        return;
-      }
-    }
-  }
-
-  #transmit(): void {
-    const queue = this.#queues[NetQueue.transmit];
-    if (!queue) return;
-    const backend = this.#backend;
-    let budget = FRAMES_PER_CALL;
-    do {
-      queue.suppressNotifications();
-      for (let head = queue.pop(); head >= 0; head = queue.pop()) {
-        // What the tap does not take (too short, bad offload request, queue full) is lost, as on a wire.
-        if (queue.readableBytes > NetHeader.size) backend.send(queue.readable);
-        queue.push(head, 0);
-        if (--budget === 0) {
-          queue.flush();
-          this.#host?.defer(NetQueue.transmit);
-          return;
-        }
-      }
-      queue.flush();
-    } while (queue.resumeNotifications());
-  }
-
-  #control(): void {
-    const queue = this.#queues[NetQueue.control];
+  #serveControl(): void {
+    const queue = this.#control;
     if (!queue) return;
     let budget = 2 * CONTROL_QUEUE_SIZE;
     do {
@@ -289,7 +249,7 @@ export class VirtioNet implements VirtioDevice {
         queue.push(head, 1);
         if (--budget === 0) {
           queue.flush();
-          this.#host?.defer(NetQueue.control);
+          this.#host?.defer(this.#controlIndex);
           return;
         }
       }
@@ -310,32 +270,45 @@ export class VirtioNet implements VirtioDevice {
           return true;
         }
         return header.command === CtrlMac.TABLE_SET && isMacTable(data);
+      case CtrlClass.MQ: {
+        if (header.command !== CTRL_MQ_VQ_PAIRS_SET || data.length < CtrlMq.size) return false;
+        return this.#usePairs(CtrlMq.decode(data).virtqueue_pairs);
+      }
       case CtrlClass.GUEST_OFFLOADS: {
         if (header.command !== CTRL_GUEST_OFFLOADS_SET || data.length < CtrlGuestOffloads.size) return false;
-        return this.#guestOffloads(CtrlGuestOffloads.decode(data).offloads);
+        return this.#guestOffloads(CtrlGuestOffloads.decode(data));
       }
       default:
         return false;
     }
   }
 
-  /** Only what was negotiated may be switched on and off (5.1.6.5.6.1). */
-  #guestOffloads(wanted: number): boolean {
-    let flags = 0;
-    let left = wanted;
-    for (const [feature, flag] of OFFLOADS) {
-      const bit = 1 << feature;
-      if (left > 0xffff_ffff || (left & bit) === 0) continue;
-      if (!hasFeature(this.#driver, feature)) return false;
-      flags |= flag;
-      left -= bit;
-    }
-    if (left !== 0) return false;
-    this.#setOffloads(flags);
-    // Buffers taken ahead went back into the queue: look at them again.
-    this.#host?.defer(NetQueue.receive);
+  #usePairs(count: number): boolean {
+    if (!hasFeature(this.#driver, NetFeature.MQ)) return false;
+    if (count < 1 || count > this.#pairs.length || !this.#pairsAreReady(count)) return false;
+    this.#setPairs(count);
     return true;
   }
+
+  /** Only what was negotiated may be switched on and off (5.1.6.5.6.1). */
+  #guestOffloads(wanted: Features): boolean {
+    let left = wanted;
+    let flags = 0;
+    for (const [feature, flag] of OFFLOADS) {
+      if (!hasFeature(left, feature)) continue;
+      if (!hasFeature(this.#driver, feature)) return false;
+      flags |= flag;
+      left = without(left, feature);
+    }
+    if (left.low !== 0 || left.high !== 0) return false;
+    this.#setOffloads(flags);
+    return true;
+  }
+}
+
+function without(set: Features, bit: number): Features {
+  const { low, high } = features(bit);
+  return { low: (set.low & ~low) >>> 0, high: (set.high & ~high) >>> 0 };
 }
 
 /** Two tables, unicast and multicast: a count and as many addresses (5.1.6.5.2). */

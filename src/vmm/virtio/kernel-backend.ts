@@ -1,11 +1,11 @@
-/** vhost-net as the device sees it. */
-import type { Features, KernelRing } from "../device.ts";
+/** A vhost device as a virtio device sees it. */
+import type { Features, KernelRing } from "./device.ts";
 
-/** Runs the receive and transmit queues in the kernel. Made with guest memory and the tap. */
-export interface NetKernelBackend {
+/** Runs queues in the kernel. Rings are numbered by their place in `start`'s array. */
+export interface KernelBackend {
   /** Whether it can work with what the driver negotiated (asked before DRIVER_OK takes effect). */
   supports(driverFeatures: Features): boolean;
-  /** Starts the rings [receive, transmit]. False when the kernel refuses: the device then moves packets itself. */
+  /** Starts the rings [receive, transmit]. False when the kernel refuses: nothing of it runs then. */
   start(rings: readonly KernelRing[], driverFeatures: Features): boolean;
   /** Stops them; returns, ring by ring, where in the available ring the kernel stopped. No memory is touched after. */
   stop(): readonly number[];
