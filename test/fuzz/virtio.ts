@@ -20,6 +20,7 @@ import { TestMachine } from "../../src/vmm/virtio/testing/machine.ts";
 import { RamDisk } from "../../src/vmm/virtio/testing/ram-disk.ts";
 import { DISK_BYTES, MEMORY_BYTES, type Ring, type SubjectKind, type World } from "./subject.ts";
 import { serialSide, vsockSide } from "./virtio-channels.ts";
+import { scsiRequest, scsiSide } from "./virtio-scsi.ts";
 import { BUFFERS, queueOf, type Side } from "./virtio-side.ts";
 
 const SLOT = 1;
@@ -285,6 +286,7 @@ function virtioSubject(
   makeSide: (world: World) => Side,
   covers: string,
   mustReach: readonly string[],
+  fillRequest: typeof chain = request,
 ): SubjectKind {
   return {
     covers: [
@@ -345,7 +347,7 @@ function virtioSubject(
           chain: someChain,
           chain2: someChain,
           chain3: someChain,
-          request: (random) => withRing(random, request),
+          request: (random) => withRing(random, fillRequest),
           command: (random) => {
             const last = world.rings.at(-1);
             if (last === undefined) return;
@@ -407,6 +409,12 @@ export const virtioBlk = virtioSubject(blkSide, "virtio/blk/device.ts", [
   "discard",
   "writeZeroes",
 ]);
+export const virtioScsi = virtioSubject(
+  scsiSide,
+  "virtio/scsi/device.ts",
+  ["read", "locked", "ejected"],
+  (random, world, ring) => offer(world, ring, scsiRequest(random, world, ring)),
+);
 export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", [
   "sent",
   "received",
