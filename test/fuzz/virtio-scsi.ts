@@ -58,7 +58,7 @@ export function scsiSide(world: World): Side {
 export function scsiRequest(random: SeededRandom, world: World, ring: Ring): number {
   const head = random.below(ring.size - 3);
   const lun = random.below(8) === 0 ? random.fill(new Uint8Array(8)) : LUN;
-  const isTask = random.below(8) === 0;
+  const isTask = world.rings.indexOf(ring) !== 2;
   const header = isTask
     ? TaskRequest.encode({ type: random.below(4), subtype: random.below(9), lun })
     : commandOf(random, lun);

@@ -1,4 +1,5 @@
 /** What a CD drive answers in bytes: pure functions from a command to its data. Null refuses a field of the command. */
+import { Capacity10, Capacity16, Cdb10, CdbConfiguration, CdbEvent, CdbPage } from "./cdb.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -15,8 +16,8 @@ const READ_RETRIES = 1;
 
 /** INQUIRY, and its pages of vital product data (SPC-4, 6.4, 7.8). */
 export function inquiry(cdb: DataView, serial: string): Bytes | null {
-  const page = cdb.getUint8(2);
-  if ((cdb.getUint8(1) & 1) === 0) {
+  const page = cdb.getUint8(CdbPage.offset.page);
+  if ((cdb.getUint8(Cdb10.offset.flags) & 1) === 0) {
     if (page !== 0) return null;
     // Removable; SPC-3; 31 more bytes.
     return join([TYPE_CD, 0x80, 5, 2, 31, 0, 0, 0], ascii(VENDOR + PRODUCT + REVISION));
@@ -44,19 +45,16 @@ export function reportLuns(): Bytes {
   return out;
 }
 
-/** Last block and block size (SBC-3, 5.15); an empty image has no last block, and says 0. */
+/** Last block and block size; an empty image has no last block, and says 0. */
 export function capacity10(blocks: number): Bytes {
-  const out = new DataView(new ArrayBuffer(8));
-  out.setUint32(0, Math.min(Math.max(0, blocks - 1), 0xffff_ffff));
-  out.setUint32(4, CD_BLOCK);
-  return new Uint8Array(out.buffer);
+  return Capacity10.encode({
+    lastBlock: Math.min(Math.max(0, blocks - 1), 0xffff_ffff),
+    blockBytes: CD_BLOCK,
+  });
 }
 
 export function capacity16(blocks: number): Bytes {
-  const out = new DataView(new ArrayBuffer(32));
-  out.setBigUint64(0, BigInt(Math.max(0, blocks - 1)));
-  out.setUint32(8, CD_BLOCK);
-  return new Uint8Array(out.buffer);
+  return Capacity16.encode({ lastBlock: Math.max(0, blocks - 1), blockBytes: CD_BLOCK });
 }
 
 /** Read error recovery (0x01) and CD capabilities (0x2a) behind a mode parameter header without block descriptors. */
@@ -76,10 +74,10 @@ export function modePages(page: number, changeable: boolean, long: boolean, lock
 
 /** READ TOC/PMA/ATIP: one data track in one session (MMC-6, 6.25). */
 export function toc(cdb: DataView, blocks: number): Bytes | null {
-  const isMsf = (cdb.getUint8(1) & 2) !== 0;
+  const isMsf = (cdb.getUint8(Cdb10.offset.flags) & 2) !== 0;
   // Old drivers have the format in the last byte (SFF-8020).
-  const format = cdb.getUint8(2) & 0xf || cdb.getUint8(9) >>> 6;
-  const track = cdb.getUint8(6);
+  const format = cdb.getUint8(CdbPage.offset.page) & 0xf || cdb.getUint8(Cdb10.offset.control) >>> 6;
+  const track = cdb.getUint8(Cdb10.offset.track);
   const entry = (number: number, at: number) => [0, 0x14, number, 0, ...position(at, isMsf)];
   if (format === 0) {
     if (track > 1 && track !== 0xaa) return null;
@@ -111,7 +109,7 @@ function position(lba: number, isMsf: boolean): readonly number[] {
 
 /** A finished disc of one session and one track (MMC-6, 6.21). */
 export function discInformation(cdb: DataView): Bytes | null {
-  if ((cdb.getUint8(1) & 7) !== 0) return null;
+  if ((cdb.getUint8(Cdb10.offset.flags) & 7) !== 0) return null;
   const out = new Uint8Array(34);
   out.set([0, 32, 0x0e, 1, 1, 1, 1, 0x20]);
   out.fill(0xff, 16, 24);
@@ -135,8 +133,8 @@ const MEDIUM_FEATURES: readonly number[] = [0x0010, 0x001e];
 
 /** GET CONFIGURATION (MMC-6, 6.5). */
 export function configuration(cdb: DataView, hasMedium: boolean): Bytes {
-  const kind = cdb.getUint8(1) & 3;
-  const first = cdb.getUint16(2);
+  const kind = cdb.getUint8(Cdb10.offset.flags) & 3;
+  const first = cdb.getUint16(CdbConfiguration.offset.feature);
   const descriptors = FEATURES.flatMap(([number, flags, content]) => {
     const isCurrent = hasMedium || !MEDIUM_FEATURES.includes(number);
     const isWanted = kind === 2 ? number === first : number >= first && (kind === 0 || isCurrent);
@@ -155,7 +153,7 @@ const MEDIA_CLASS = 4;
 
 /** Whether GET EVENT STATUS NOTIFICATION asks for the only class there is (MMC-6, 6.6). */
 export function asksForMedia(cdb: DataView): boolean {
-  return (cdb.getUint8(4) & (1 << MEDIA_CLASS)) !== 0;
+  return (cdb.getUint8(CdbEvent.offset.classes) & (1 << MEDIA_CLASS)) !== 0;
 }
 
 export function mediaEvent(asked: boolean, event: number, trayOpen: boolean, present: boolean): Bytes {

@@ -8,6 +8,7 @@ import { ThimbleError } from "../../../base/errors.ts";
 import type { BlockBackend, DeviceState } from "../../contract.ts";
 import { StateReader } from "../../state.ts";
 import * as data from "./cd-data.ts";
+import { Cdb6, Cdb10, Cdb12, Cdb16, CdbAction, CdbInquiry, CdbPage } from "./cdb.ts";
 import { type ScsiReply, type ScsiTarget, Sense, senseData } from "./target.ts";
 
 export const CD_BLOCK = 2048;
@@ -134,24 +135,32 @@ export class CdDrive implements ScsiTarget {
         if (medium === null) reply.fail(this.#noMedium());
         return;
       case Operation.REQUEST_SENSE:
-        answer(reply, senseData(this.#attention), view.getUint8(4));
+        answer(reply, senseData(this.#attention), view.getUint8(Cdb6.offset.length));
         this.#attention = 0;
         return;
       case Operation.INQUIRY:
-        return void answerOrRefuse(reply, data.inquiry(view, this.#serial), view.getUint16(3));
+        return void answerOrRefuse(
+          reply,
+          data.inquiry(view, this.#serial),
+          view.getUint16(CdbInquiry.offset.length),
+        );
       case Operation.REPORT_LUNS:
-        return void answer(reply, data.reportLuns(), view.getUint32(6));
+        return void answer(reply, data.reportLuns(), view.getUint32(Cdb12.offset.length));
       case Operation.MODE_SENSE_6:
-        return void this.#modeSense(view, false, view.getUint8(4), reply);
+        return void this.#modeSense(view, false, view.getUint8(Cdb6.offset.length), reply);
       case Operation.MODE_SENSE_10:
-        return void this.#modeSense(view, true, view.getUint16(7), reply);
+        return void this.#modeSense(view, true, view.getUint16(Cdb10.offset.length), reply);
       case Operation.START_STOP_UNIT:
-        return void this.#startStop(view.getUint8(4), reply);
+        return void this.#startStop(view.getUint8(CdbAction.offset.action), reply);
       case Operation.PREVENT_ALLOW:
-        this.#locked = (view.getUint8(4) & 1) !== 0;
+        this.#locked = (view.getUint8(CdbAction.offset.action) & 1) !== 0;
         return;
       case Operation.GET_CONFIGURATION:
-        return void answer(reply, data.configuration(view, medium !== null), view.getUint16(7));
+        return void answer(
+          reply,
+          data.configuration(view, medium !== null),
+          view.getUint16(Cdb10.offset.length),
+        );
       case Operation.GET_EVENT_STATUS:
         return void this.#eventStatus(view, reply);
     }
@@ -163,21 +172,33 @@ export class CdDrive implements ScsiTarget {
       case Operation.READ_CAPACITY_10:
         return void answer(reply, data.capacity10(blocks), 8);
       case Operation.SERVICE_ACTION_IN:
-        if ((view.getUint8(1) & 0x1f) !== SERVICE_READ_CAPACITY_16)
+        if ((view.getUint8(Cdb10.offset.flags) & 0x1f) !== SERVICE_READ_CAPACITY_16)
           return void reply.fail(Sense.INVALID_FIELD);
-        return void answer(reply, data.capacity16(blocks), view.getUint32(10));
+        return void answer(reply, data.capacity16(blocks), view.getUint32(Cdb16.offset.length));
       case Operation.READ_TOC:
-        return void answerOrRefuse(reply, data.toc(view, blocks), view.getUint16(7));
+        return void answerOrRefuse(reply, data.toc(view, blocks), view.getUint16(Cdb10.offset.length));
       case Operation.READ_DISC_INFORMATION:
-        return void answerOrRefuse(reply, data.discInformation(view), view.getUint16(7));
+        return void answerOrRefuse(reply, data.discInformation(view), view.getUint16(Cdb10.offset.length));
       case Operation.READ_10:
-        return void read(reply, medium, blocks, view.getUint32(2), view.getUint16(7));
+        return void read(
+          reply,
+          medium,
+          blocks,
+          view.getUint32(Cdb10.offset.lba),
+          view.getUint16(Cdb10.offset.length),
+        );
       case Operation.READ_12:
-        return void read(reply, medium, blocks, view.getUint32(2), view.getUint32(6));
+        return void read(
+          reply,
+          medium,
+          blocks,
+          view.getUint32(Cdb10.offset.lba),
+          view.getUint32(Cdb12.offset.length),
+        );
       case Operation.READ_16: {
         // Inexact above 2^53, which is beyond any medium all the same.
-        const lba = view.getUint32(2) * 2 ** 32 + view.getUint32(6);
-        return void read(reply, medium, blocks, lba, view.getUint32(10));
+        const lba = Number(view.getBigUint64(Cdb16.offset.lba));
+        return void read(reply, medium, blocks, lba, view.getUint32(Cdb16.offset.length));
       }
     }
   }
@@ -192,9 +213,13 @@ export class CdDrive implements ScsiTarget {
   }
 
   #modeSense(view: DataView, long: boolean, length: number, reply: ScsiReply): void {
-    const control = view.getUint8(2) >>> 6;
+    const control = view.getUint8(CdbPage.offset.page) >>> 6;
     if (control === 3) return void reply.fail(Sense.SAVING_UNSUPPORTED);
-    answerOrRefuse(reply, data.modePages(view.getUint8(2) & 0x3f, control === 1, long, this.#locked), length);
+    answerOrRefuse(
+      reply,
+      data.modePages(view.getUint8(CdbPage.offset.page) & 0x3f, control === 1, long, this.#locked),
+      length,
+    );
   }
 
   /** MMC-6, 6.42: LOEJ with START loads, without it ejects. */
@@ -211,10 +236,10 @@ export class CdDrive implements ScsiTarget {
 
   #eventStatus(view: DataView, reply: ScsiReply): void {
     // Only polling (MMC-6, 6.6.1).
-    if ((view.getUint8(1) & 1) === 0) return void reply.fail(Sense.INVALID_FIELD);
+    if ((view.getUint8(Cdb10.offset.flags) & 1) === 0) return void reply.fail(Sense.INVALID_FIELD);
     const present = this.#medium !== null && !this.#trayOpen;
     const asked = data.asksForMedia(view);
-    const length = view.getUint16(7);
+    const length = view.getUint16(Cdb10.offset.length);
     answer(reply, data.mediaEvent(asked, this.#event, this.#trayOpen, present), length);
     // Told only when the answer was long enough to hold it.
     if (asked && length > data.EVENT_HEADER_BYTES) this.#event = MediaEvent.NONE;
