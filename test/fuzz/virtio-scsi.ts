@@ -60,11 +60,11 @@ export function scsiRequest(random: SeededRandom, world: World, ring: Ring): num
   const lun = random.below(8) === 0 ? random.fill(new Uint8Array(8)) : LUN;
   const isTask = world.rings.indexOf(ring) !== 2;
   const header = isTask
-    ? TaskRequest.encode({ type: random.below(4), subtype: random.below(9), lun })
+    ? TaskRequest.encode({ type: random.below(3), subtype: random.below(9), lun })
     : commandOf(random, lun);
   world.memory.write(BUFFERS, header);
-  const response = isTask ? random.pick([1, 5]) : ScsiResponse.size + SENSE_SIZE;
-  const lengths = [header.length, response, random.pick([0, 8, 36, 2048, 8192])];
+  const response = isTask ? 16 : ScsiResponse.size + SENSE_SIZE;
+  const lengths = [header.length, response, random.pick([0, 8, 36, 2048, 8192, 8192])];
   const last = isTask || lengths[2] === 0 ? 1 : 2;
   for (let i = 0; i <= last; i++) {
     const flags = (i < last ? DescriptorFlag.NEXT : 0) | (i > 0 ? DescriptorFlag.WRITE : 0);
@@ -79,6 +79,10 @@ function commandOf(random: SeededRandom, lun: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(ScsiCommand.size + CDB_SIZE);
   bytes.set(lun);
   bytes[ScsiCommand.size] = random.below(10) === 0 ? random.below(256) : random.pick(OPERATIONS);
+  if (random.below(3) === 0) {
+    bytes.set([Operation.READ_10, 0, 0, 0, 0, random.below(8), 0, 0, 1 + random.below(4)], ScsiCommand.size);
+    return bytes;
+  }
   for (let at = 1; at < 16; at++) {
     bytes[ScsiCommand.size + at] = random.below(4) > 0 ? 0 : random.pick([1, 2, 3, 0x10, random.below(256)]);
   }

@@ -111,7 +111,8 @@ export class VirtioScsi implements VirtioDevice {
     });
     targets.forEach((target, i) => {
       target.onEvent = (code) => {
-        if (!this.#listens) return;
+        // A device that waits for a reset has nobody to tell, as after a restore of its state.
+        if (!this.#listens || this.#queues[ScsiQueue.event]?.running !== true) return;
         this.#events[i] = code;
         this.#tell();
       };
