@@ -51,7 +51,7 @@ describe("CD drives", () => {
     await api.deleteImage("cdrom-boot.iso").catch(() => {});
   });
 
-  test("OVMF boots an ISO from cdrom1, and Linux started from it reads the whole image back from /dev/sr1", async () => {
+  test("OVMF boots an ISO from cdrom1, and Linux started from it mounts /dev/sr1 and reads a file with the right SHA-256", async () => {
     const { api } = await sharedServer();
     const system = await guestSystem(13);
     const boot = makeFatDisk(
