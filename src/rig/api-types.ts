@@ -69,6 +69,7 @@ export interface VmSpec {
     readonly queues?: number;
     readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
   }[];
+  readonly cdroms?: readonly { readonly image?: string }[];
   readonly graphics?: boolean;
   readonly networks?: readonly {
     readonly mac?: string;

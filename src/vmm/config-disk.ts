@@ -1,5 +1,5 @@
-/** `disks` of a VMM's configuration. */
-import type { BackingFile, DiskConfig, DiskFormat, DiskLimits } from "./config.ts";
+/** `disks` and `cdroms` of a VMM's configuration. */
+import type { BackingFile, CdromConfig, DiskConfig, DiskFormat, DiskLimits } from "./config.ts";
 import {
   ascii,
   bad,
@@ -24,6 +24,7 @@ const BYTES_PER_SECOND_MIN = 64 * 1024;
 
 export const DISK_FIELDS = {
   disks: ["path", "readOnly", "serial", "format", "backing", "cache", "onError", "queues", "limits"],
+  cdroms: ["path"],
   backing: ["path", "format"],
   diskLimits: ["bytesPerSecond", "operationsPerSecond"],
 } as const satisfies Record<string, readonly string[]>;
@@ -59,6 +60,14 @@ export function parseDisk(value: unknown, field: string): DiskConfig {
       optional(disk.limits, (v) => parseLimits(v, `${field}.limits`)),
     ),
   };
+}
+
+export function parseCdrom(value: unknown, field: string): CdromConfig {
+  const { path } = object(value, field, DISK_FIELDS.cdroms);
+  return present(
+    "path",
+    optional(path, (v) => string(v, `${field}.path`, 1, PATH_MAX)),
+  );
 }
 
 function parseBacking(value: unknown, field: string): BackingFile {

@@ -22,6 +22,7 @@ const PREFIXES: Readonly<Record<string, string>> = {
   networkReceive: "networks[].limits.receive.",
   networkTransmit: "networks[].limits.transmit.",
   channels: "channels[].",
+  cdroms: "cdroms[].",
 };
 
 test("the document's table has every field of the validator and no other", () => {

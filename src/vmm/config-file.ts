@@ -5,7 +5,7 @@ import { messageOf, ThimbleError } from "../base/errors.ts";
 import { FIRMWARE_MEMORY_MIN, FIRMWARE_MEMORY_RULE } from "../base/firmware-memory.ts";
 import type { CpuConfig, DirectBoot, FirmwareBoot, VmmConfig } from "./config.ts";
 import { CHANNEL_FIELDS, parseChannels, parseVsock } from "./config-channels.ts";
-import { DISK_FIELDS, parseDisk } from "./config-disk.ts";
+import { DISK_FIELDS, parseCdrom, parseDisk } from "./config-disk.ts";
 import { MEMORY_FIELDS, parseMemory } from "./config-memory.ts";
 import { NETWORK_FIELDS, parseNetwork } from "./config-network.ts";
 import {
@@ -39,6 +39,7 @@ const COMMAND_LINE_MAX = 2047;
 /** A PCI bus has 32 slots; these and the machine's other devices fit one. */
 const DISKS_MAX = 16;
 const NETWORKS_MAX = 8;
+const CDROMS_MAX = 4;
 /** More than there are names. */
 const CPU_DISABLE_MAX = 128;
 
@@ -52,6 +53,7 @@ export const CONFIG_FIELDS = {
     "memory",
     "boot",
     "disks",
+    "cdroms",
     "networks",
     "serial",
     "controlSocket",
@@ -92,9 +94,14 @@ export function parseConfig(text: string): VmmConfig {
     object(value, "virtioConsole", CONFIG_FIELDS.virtioConsole),
   );
   const disks = list(orElse(config.disks, []), "disks", DISKS_MAX, parseDisk);
+  const cdroms = optional(config.cdroms, (v) => list(v, "cdroms", CDROMS_MAX, parseCdrom));
   const networks = list(orElse(config.networks, []), "networks", NETWORKS_MAX, parseNetwork);
   const cpus = integer(orElse(config.cpus, 1), "cpus", 1, MAX_CPUS);
-  const boot = parseBoot(config.boot, disks.length, networks.length);
+  const boot = parseBoot(config.boot, {
+    disk: disks.length,
+    cdrom: cdroms?.length ?? 0,
+    network: networks.length,
+  });
   if ("firmware" in boot && memoryBytes < FIRMWARE_MEMORY_MIN) bad("memoryBytes", FIRMWARE_MEMORY_RULE);
   return {
     name: string(orElse(config.name, NAME_DEFAULT), "name", 1, NAME_MAX),
@@ -110,6 +117,7 @@ export function parseConfig(text: string): VmmConfig {
     ),
     boot,
     disks,
+    ...present("cdroms", cdroms),
     networks,
     serial: parseSerial(orElse(config.serial, { kind: "stdio" })),
     ...present(
@@ -160,9 +168,12 @@ function parseModel(value: unknown): CpuModel {
   return model ?? bad("cpu.model", `must be one of ${CPU_MODELS.join(", ")}`);
 }
 
-function parseBoot(value: unknown, disks: number, networks: number): VmmConfig["boot"] {
+/** How many of each kind a boot order may name. */
+type Bootable = Readonly<Record<"disk" | "cdrom" | "network", number>>;
+
+function parseBoot(value: unknown, bootable: Bootable): VmmConfig["boot"] {
   if (typeof value === "object" && value !== null && "firmware" in value) {
-    return parseFirmware(value, disks, networks);
+    return parseFirmware(value, bootable);
   }
   return parseKernel(object(value, "boot", CONFIG_FIELDS.boot));
 }
@@ -178,17 +189,17 @@ function parseKernel(boot: Json): DirectBoot {
   };
 }
 
-function parseFirmware(value: unknown, disks: number, networks: number): FirmwareBoot {
+function parseFirmware(value: unknown, bootable: Bootable): FirmwareBoot {
   const boot = object(value, "boot", CONFIG_FIELDS.firmwareBoot);
   for (const name of ["initrd", "commandLine"]) {
     if (boot[name] !== undefined && boot.kernel === undefined) bad(`boot.${name}`, "needs boot.kernel");
   }
   const order = optional(boot.order, (v) =>
-    list(v, "boot.order", DISKS_MAX + NETWORKS_MAX, (item, field) => {
+    list(v, "boot.order", DISKS_MAX + CDROMS_MAX + NETWORKS_MAX, (item, field) => {
       const device = ascii(item, field, 16);
-      const [, kind, index] = /^(disk|network)(\d{1,2})$/.exec(device) ?? [];
-      if (kind === undefined || Number(index) >= (kind === "disk" ? disks : networks)) {
-        bad(field, 'must be "disk" or "network" with the number of one that there is, like "disk0"');
+      const [, kind, index] = /^(disk|cdrom|network)(\d{1,2})$/.exec(device) ?? [];
+      if (kind === undefined || Number(index) >= bootable[kind as keyof Bootable]) {
+        bad(field, 'must be "disk", "cdrom" or "network" with the number of one that there is, like "disk0"');
       }
       return device;
     }),

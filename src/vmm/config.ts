@@ -14,6 +14,8 @@ export interface VmmConfig {
   readonly memory?: MemoryConfig;
   readonly boot: DirectBoot | FirmwareBoot;
   readonly disks: readonly DiskConfig[];
+  /** CD drives (virtio-scsi), at most 4. Absent: none. */
+  readonly cdroms?: readonly CdromConfig[];
   readonly networks: readonly NetworkConfig[];
   /** Where the guest's first serial port goes: the process's own terminal, or a Unix socket that clients attach to. */
   readonly serial: { readonly kind: "stdio" } | { readonly kind: "socket"; readonly path: string };
@@ -67,7 +69,7 @@ export interface FirmwareBoot {
   readonly firmware: string;
   /** The guest's firmware variables: made as a copy of OVMF_VARS_4M.fd or its like, which fits the code. Written. */
   readonly nvram: string;
-  /** What the firmware tries first: "disk0", "network1", … Absent: as its variables say. */
+  /** What the firmware tries first: "disk0", "cdrom0", "network1", … Absent: as its variables say. */
   readonly order?: readonly string[];
   /** A kernel with an EFI stub that the firmware starts before anything else, as from the other two. */
   readonly kernel?: string;
@@ -114,6 +116,11 @@ export interface DiskConfig {
 export interface DiskLimits {
   readonly bytesPerSecond?: number;
   readonly operationsPerSecond?: number;
+}
+
+export interface CdromConfig {
+  /** The image (ISO) that is in the drive; only read. Absent: the drive is empty. */
+  readonly path?: string;
 }
 
 export interface NetworkConfig {

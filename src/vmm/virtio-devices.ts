@@ -13,6 +13,7 @@ import { VhostVsock } from "./backends/vhost-vsock.ts";
 import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
+import { makeDrives } from "./cd-drives.ts";
 import type { VmmConfig } from "./config.ts";
 import type { CharBackend, Clock, DoorbellController, MsiController } from "./contract.ts";
 import { DiskFaults } from "./disk-faults.ts";
@@ -28,6 +29,7 @@ import { KEYBOARD, TABLET } from "./virtio/input/kinds.ts";
 import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
+import { VirtioScsi } from "./virtio/scsi/device.ts";
 import { type NamedChannel, VirtioSerial } from "./virtio/serial/device.ts";
 import { VirtioVsock } from "./virtio/vsock/device.ts";
 
@@ -35,17 +37,22 @@ import { VirtioVsock } from "./virtio/vsock/device.ts";
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
 
 /** Functions of the first slot beside function 0. */
-const FirstSlot = { balloon: 1, vsock: 2, serial: 3 } as const;
+const FirstSlot = { balloon: 1, vsock: 2, serial: 3, scsi: 4 } as const;
 /** Queues of a disk or an interface that nobody gave a number: more do not make it faster. */
 const DISK_QUEUES_MAX = 4;
 const NETWORK_QUEUES_MAX = 4;
 /** What one machine's disks have in the kernel at once. */
 const RING_REQUESTS = 256;
 
-/** The PCI slot of a device that a boot order names: "disk0", "network1". */
-export function slotOf(device: string): number {
-  const kind = device.startsWith("disk") ? "disk" : "network";
-  return Slot[kind] + Number(device.slice(kind.length));
+/**
+ * The place of a device that a boot order names, "disk0", "network1", "cdrom2", as firmware writes it in device paths;
+ * and which of the units behind it, for a CD drive.
+ */
+export function placeOf(device: string): { readonly place: string; readonly unit: number } {
+  const [, kind, number] = /^([a-z]+)(\d+)$/.exec(device) as unknown as [string, string, string];
+  if (kind === "cdrom") return { place: `${Slot.rng.toString(16)},${FirstSlot.scsi}`, unit: Number(number) };
+  const slot = Slot[kind as "disk" | "network"] + Number(number);
+  return { place: slot.toString(16), unit: 0 };
 }
 
 export interface VirtioParts {
@@ -101,6 +108,11 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     const { channels } = parts;
     const device = new VirtioSerial({ name: "virtio-serial", memory, channels });
     attach(Slot.rng, device, parts, FirstSlot.serial);
+  }
+  const drives = makeDrives(config, parts);
+  if (drives.length > 0) {
+    attach(Slot.rng, new VirtioScsi({ name: "virtio-scsi", memory, targets: drives }), parts, FirstSlot.scsi);
+    backends.push(...drives);
   }
   config.networks.forEach((network, i) => {
     const { tap, mac, vhost } = network;

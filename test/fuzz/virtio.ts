@@ -20,6 +20,7 @@ import { TestMachine } from "../../src/vmm/virtio/testing/machine.ts";
 import { RamDisk } from "../../src/vmm/virtio/testing/ram-disk.ts";
 import { DISK_BYTES, MEMORY_BYTES, type Ring, type SubjectKind, type World } from "./subject.ts";
 import { serialSide, vsockSide } from "./virtio-channels.ts";
+import { scsiRequest, scsiSide } from "./virtio-scsi.ts";
 import { BUFFERS, queueOf, type Side } from "./virtio-side.ts";
 
 const SLOT = 1;
@@ -283,12 +284,14 @@ function request(random: SeededRandom, world: World, ring: Ring): void {
 
 function virtioSubject(
   makeSide: (world: World) => Side,
-  covers: string,
+  covers: string | readonly string[],
   mustReach: readonly string[],
+  /** Chains of the one form that the device takes, nearly always; absent: all kinds. */
+  ownRequest: typeof chain | null = null,
 ): SubjectKind {
   return {
     covers: [
-      covers,
+      ...[covers].flat(),
       "virtio/pci-transport.ts",
       "virtio/common-config.ts",
       "virtio/queue.ts",
@@ -323,7 +326,9 @@ function virtioSubject(
         world.count("the driver breaks a rule", machine.log.length);
         machine.log.length = 0;
       };
-      const someChain = (random: SeededRandom) => withRing(random, chain);
+      const someChain = (random: SeededRandom) => {
+        if (ownRequest === null || random.below(40) === 0) withRing(random, chain);
+      };
       return {
         spaces: [
           {
@@ -343,12 +348,12 @@ function virtioSubject(
         actions: {
           // Named more than once: what comes more often.
           chain: someChain,
-          chain2: someChain,
-          chain3: someChain,
-          request: (random) => withRing(random, request),
+          chain2: ownRequest === null ? someChain : (random) => withRing(random, ownRequest),
+          chain3: ownRequest === null ? someChain : (random) => withRing(random, ownRequest),
+          request: (random) => withRing(random, ownRequest ?? request),
           command: (random) => {
             const last = world.rings.at(-1);
-            if (last === undefined) return;
+            if (last === undefined || ownRequest !== null) return;
             command(random, world, last as Ring);
             ringDoorbell(world.rings.length - 1);
           },
@@ -407,6 +412,12 @@ export const virtioBlk = virtioSubject(blkSide, "virtio/blk/device.ts", [
   "discard",
   "writeZeroes",
 ]);
+export const virtioScsi = virtioSubject(
+  scsiSide,
+  ["virtio/scsi/device.ts", "virtio/scsi/cd-drive.ts", "virtio/scsi/target.ts"],
+  ["read", "locked", "ejected"],
+  (random, world, ring) => offer(world, ring, scsiRequest(random, world, ring)),
+);
 export const virtioNet = virtioSubject(netSide, "virtio/net/device.ts", [
   "sent",
   "received",

@@ -54,7 +54,9 @@ const VM_NAME_RULE =
 const COMMAND_LINE_RULE = `must be at most ${COMMAND_LINE_MAX} printable ASCII characters`;
 const MAC_RULE = 'must be the address of one station, like "52:54:00:12:34:56"';
 
-const DEVICE_RULE = 'must be "disk" or "network" with the number of one, like "disk0"';
+const CDROMS_MAX = 4;
+const BOOT_ORDER_MAX = DISKS_MAX + CDROMS_MAX + NETWORKS_MAX;
+const DEVICE_RULE = 'must be "disk", "cdrom" or "network" with the number of one, like "disk0"';
 
 const withKernel = {
   initrd: v.optional(imageName()),
@@ -78,10 +80,10 @@ const firmwareBoot = v.strictObject(
     bootOrder: v.optional(
       v.pipe(
         v.array(
-          v.pipe(v.string(DEVICE_RULE), v.regex(/^(disk|network)\d{1,2}$/, DEVICE_RULE)),
+          v.pipe(v.string(DEVICE_RULE), v.regex(/^(disk|cdrom|network)\d{1,2}$/, DEVICE_RULE)),
           "must be an array",
         ),
-        v.maxLength(DISKS_MAX + NETWORKS_MAX, `must have at most ${DISKS_MAX + NETWORKS_MAX} elements`),
+        v.maxLength(BOOT_ORDER_MAX, `must have at most ${BOOT_ORDER_MAX} elements`),
       ),
     ),
   },
@@ -176,6 +178,12 @@ export const vmRequest = v.strictObject(
       v.pipe(
         v.array(disk, "must be an array"),
         v.maxLength(DISKS_MAX, `must have at most ${DISKS_MAX} elements`),
+      ),
+    ),
+    cdroms: v.optional(
+      v.pipe(
+        v.array(v.strictObject({ image: v.optional(imageName()) }, SPEC_RULE), "must be an array"),
+        v.maxLength(CDROMS_MAX, `must have at most ${CDROMS_MAX} elements`),
       ),
     ),
     graphics: flag(),

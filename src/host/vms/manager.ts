@@ -258,11 +258,12 @@ function checkFirmware({ boot, memoryBytes }: VmSpec): void {
   throw new RequestError(400, "invalid_request", `memoryBytes ${FIRMWARE_MEMORY_RULE}.`, "memoryBytes");
 }
 
-function checkBootOrder({ boot, disks, networks }: VmSpec): void {
+function checkBootOrder({ boot, disks, cdroms = [], networks }: VmSpec): void {
   const order = "firmware" in boot ? (boot.bootOrder ?? []) : [];
   order.forEach((device, i) => {
-    const [, kind, index] = /^(disk|network)(\d+)$/.exec(device) ?? [];
-    if (Number(index) < (kind === "disk" ? disks : networks).length) return;
+    const [, kind, index] = /^(disk|cdrom|network)(\d+)$/.exec(device) ?? [];
+    const there = kind === "disk" ? disks : kind === "cdrom" ? cdroms : networks;
+    if (Number(index) < there.length) return;
     const field = `boot.bootOrder[${i}]`;
     throw new RequestError(
       400,

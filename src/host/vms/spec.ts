@@ -9,6 +9,11 @@ export interface VmDisk extends Pick<DiskConfig, "cache" | "onError" | "queues" 
   readonly readOnly?: boolean;
 }
 
+/** A CD drive; without an image it is empty. */
+export interface VmCdrom {
+  readonly image?: string | undefined;
+}
+
 export type VmNetwork = Omit<NetworkConfig, "tap">;
 
 /** The VMM loads the kernel: names of images. */
@@ -24,7 +29,7 @@ export interface VmFirmwareBoot {
   readonly firmware: string;
   /** Name of the image that the VM's own firmware variables were copied from when it was made. */
   readonly variables: string;
-  /** What the firmware tries first: "disk0", "network1". */
+  /** What the firmware tries first: "disk0", "cdrom0", "network1". */
   readonly bootOrder?: readonly string[];
   /** Name of the image of a kernel that the firmware starts before anything else. */
   readonly kernel?: string;
@@ -58,6 +63,7 @@ export interface VmSpec {
   readonly memory?: VmMemory | undefined;
   readonly boot: VmDirectBoot | VmFirmwareBoot;
   readonly disks: readonly VmDisk[];
+  readonly cdroms?: readonly VmCdrom[] | undefined;
   readonly networks: readonly VmNetwork[];
   /** A display, shown by VNC. Default false. */
   readonly graphics?: boolean | undefined;
@@ -98,6 +104,9 @@ export function imagesOf(
       field: `disks[${i}].image`,
       writable: readOnly !== true,
     })),
+    ...(spec.cdroms ?? []).flatMap(({ image }, i) =>
+      image === undefined ? [] : [{ image, field: `cdroms[${i}].image`, writable: false }],
+    ),
   ];
 }
 

@@ -23,7 +23,7 @@ export function vmmConfig(
   directory: RunDirectory,
   stores: Stores,
 ): VmmConfig {
-  const { name, cpus, cpu, memoryBytes, memory, disks, networks, graphics, vsock } = spec;
+  const { name, cpus, cpu, memoryBytes, memory, disks, cdroms, networks, graphics, vsock } = spec;
   return {
     name,
     cpus,
@@ -41,6 +41,11 @@ export function vmmConfig(
         ...rest,
       };
     }),
+    ...(cdroms === undefined
+      ? {}
+      : {
+          cdroms: cdroms.map(({ image }) => (image === undefined ? {} : { path: stores.images.path(image) })),
+        }),
     networks: taps.map((tap, i) => ({ tap, ...(networks[i] as VmSpec["networks"][number]) })),
     serial: { kind: "socket", path: directory.serialSocket },
     controlSocket: directory.controlSocket,

@@ -46,7 +46,7 @@ const guestModules = [
 ];
 
 /** In /modules, for tests that load them: they would cost every guest's boot a little. */
-const laterModules = ["virtio_balloon", "vmw_vsock_virtio_transport"];
+const laterModules = ["virtio_balloon", "vmw_vsock_virtio_transport", "virtio_scsi", "sr_mod", "isofs"];
 
 const filesDirectory = join(repositoryRoot, "src/rig/guest/files");
 const guestFile = (name: string): Buffer => readFileSync(join(filesDirectory, name));

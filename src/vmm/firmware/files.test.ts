@@ -7,7 +7,7 @@ import { FileEntry, FwCfgKey, FwCfgOffset } from "../devices/fw-cfg/bits.ts";
 import { FwCfg } from "../devices/fw-cfg/fw-cfg.ts";
 import { GuestMemory, layoutRam, type MemoryRegion } from "../memory/guest-memory.ts";
 import { FirmwareLayout, firmwareWindow64 } from "../platform.ts";
-import { slotOf } from "../virtio-devices.ts";
+import { placeOf } from "../virtio-devices.ts";
 import { addFirmwareFiles } from "./files.ts";
 import { buildSmbios, placeSmbios } from "./smbios.ts";
 
@@ -57,11 +57,11 @@ test("firmware is told RAM below 2 GiB and above 4 GiB, and how many CPUs there 
 
 test("the boot order names devices by their slots", () => {
   assert.equal(filesOf(64 * MiB, [], null).files.has("bootorder"), false);
-  const { files } = filesOf(64 * MiB, ["network1", "disk0"], null);
-  const [network, disk] = ["network1", "disk0"].map((device) => slotOf(device).toString(16));
+  const { files } = filesOf(64 * MiB, ["network1", "disk0", "cdrom1"], null);
+  const [network, disk] = ["network1", "disk0"].map((device) => placeOf(device).place);
   assert.equal(
     files.get("bootorder")?.toString(),
-    `/pci@i0cf8/ethernet@${network}/ethernet-phy@0\n/pci@i0cf8/scsi@${disk}/disk@0,0\0`,
+    `/pci@i0cf8/ethernet@${network}/ethernet-phy@0\n/pci@i0cf8/scsi@${disk}/disk@0,0\n/pci@i0cf8/scsi@1,4/channel@0/disk@1,0\0`,
   );
 });
 

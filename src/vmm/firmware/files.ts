@@ -8,7 +8,7 @@ import type { FwCfg } from "../devices/fw-cfg/fw-cfg.ts";
 import { PCIEXBAR_WINDOW_BYTES } from "../devices/q35/bits.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { FirmwareLayout, Mmio, type Range } from "../platform.ts";
-import { slotOf } from "../virtio-devices.ts";
+import { placeOf } from "../virtio-devices.ts";
 import { buildSmbios } from "./smbios.ts";
 
 export interface FirmwareFacts {
@@ -75,10 +75,10 @@ function memoryMap(memory: GuestMemory): Uint8Array {
 /** Open Firmware device paths, one a line, ended by a zero: QEMU's docs/bootindex. */
 function bootOrderFile(order: FirmwareFacts["bootOrder"]): Uint8Array {
   const lines = order.map((device) => {
-    const at = slotOf(device).toString(16);
-    return device.startsWith("disk")
-      ? `/pci@i0cf8/scsi@${at}/disk@0,0`
-      : `/pci@i0cf8/ethernet@${at}/ethernet-phy@0`;
+    const { place, unit } = placeOf(device);
+    if (device.startsWith("network")) return `/pci@i0cf8/ethernet@${place}/ethernet-phy@0`;
+    // A unit behind a host adapter has a channel before it.
+    return `/pci@i0cf8/scsi@${place}/${device.startsWith("cdrom") ? `channel@0/disk@${unit}` : "disk@0"},0`;
   });
   return Uint8Array.from(`${lines.join("\n")}\0`, (c) => c.charCodeAt(0));
 }

@@ -25,6 +25,7 @@ export const DeviceType = {
   console: 3,
   entropy: 4,
   balloon: 5,
+  scsi: 8,
   input: 18,
   vsock: 19,
 } as const;
