@@ -61,6 +61,9 @@ export class VirtQueue {
   readonly writable: SegmentList;
   readableBytes = 0;
   writableBytes = 0;
+  /** The chain's first readable and last writable address, small ones as integers (slow to get of a Float64Array). */
+  firstReadable = 0;
+  lastWritable = 0;
   /** Size in use; 0 while the queue is not running. */
   size = 0;
 
@@ -193,28 +196,29 @@ export class VirtQueue {
     let writes = 0;
     let readBytes = 0;
     let writeBytes = 0;
+    let first = 0;
     let index = head;
+    let address = 0;
     for (;;) {
       if (index >= limit) return this.fail("a descriptor index outside its table");
       const at = base + (index << 2);
       const word = table[at + 3] as number;
       const length = table[at + 2] as number;
-      let address = table[at] as number;
+      address = table[at] as number;
       if (table[at + 1] !== 0) address += (table[at + 1] as number) * HIGH_DWORD;
       if (word & FLAG_INDIRECT) {
         if (inIndirect) return this.fail("nested indirect descriptors");
         inIndirect = true;
         limit = length >>> DESCRIPTOR_SHIFT;
         // Written out for the table that lies well, which is nearly always; 2.7.5.3 asks for no alignment.
-        const window = (address / WINDOW_SIZE) | 0;
-        const offset = address - window * WINDOW_SIZE;
+        const window = address < WINDOW_SIZE ? 0 : (address / WINDOW_SIZE) | 0;
+        const offset = window === 0 ? address : (address - window * WINDOW_SIZE) | 0;
         if (
           this.indirect &&
           (word & FLAG_NEXT) === 0 &&
           address + length <= lowRamEnd &&
           offset + length <= WINDOW_SIZE &&
-          (offset & 3) === 0 &&
-          (length & (DESCRIPTOR_SIZE - 1)) === 0 &&
+          ((offset & 3) | (length & (DESCRIPTOR_SIZE - 1))) === 0 &&
           limit <= this.capacity
         ) {
           table = this.windows[window] as Uint32Array<ArrayBuffer>;
@@ -231,7 +235,6 @@ export class VirtQueue {
       if (end > lowRamEnd && (address < this.highRamStart || end > this.highRamEnd)) {
         return this.fail("a buffer outside RAM");
       }
-      if (--room < 0) return this.fail("a chain of more buffers than the queue allows, or one that loops");
       if (length === 0) return this.fail("an empty buffer");
       if (word & FLAG_WRITE) {
         writeAddress[writes] = address;
@@ -239,14 +242,19 @@ export class VirtQueue {
         writeBytes += length;
       } else {
         if (writes !== 0) return this.fail("a device-readable buffer after a device-writable one");
+        if (reads === 0) first = address;
         readAddress[reads] = address;
         readLength[reads++] = length;
         readBytes += length;
       }
       if ((word & FLAG_NEXT) === 0) break;
+      if (--room === 0) return this.fail("a chain of more buffers than the queue allows, or one that loops");
       index = word >>> 16;
     }
-    if (readBytes + writeBytes > CHAIN_BYTES_MAX) return this.fail("a chain of 4 GiB or more");
+    const bytes = readBytes + writeBytes;
+    if ((bytes | 0) !== bytes && bytes > CHAIN_BYTES_MAX) return this.fail("a chain of 4 GiB or more");
+    this.firstReadable = first;
+    this.lastWritable = address;
     this.readable.count = reads;
     this.writable.count = writes;
     this.readableBytes = readBytes;

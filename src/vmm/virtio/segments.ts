@@ -55,6 +55,16 @@ export function bytesOf(list: SegmentList): number {
 /** Removes the first `bytes` bytes of a list that has at least as many. */
 export function dropFront(list: SegmentList, bytes: number): void {
   const { address, length } = list;
+  if (length[0] === bytes && list.count > 0) {
+    // One whole segment, as a header is: the usual case, and hot.
+    const count = --list.count;
+    for (let i = 0; i < count; ) {
+      const at = i++;
+      address[at] = address[i] as number;
+      length[at] = length[i] as number;
+    }
+    return;
+  }
   let first = 0;
   let left = bytes;
   while (first < list.count && left >= (length[first] as number)) left -= length[first++] as number;

@@ -42,6 +42,7 @@ const STATE_VERSION = 1;
 // Literals, because the bundler then puts them into the code; device.test.ts compares them with bits.ts.
 const HEADER_SIZE = 16;
 const SECTOR_SIZE = 512;
+const SECTOR_SHIFT = 9;
 const STATUS_OK = 0;
 /** The types below and including this one are IN and OUT. */
 const TYPE_OUT = 1;
@@ -246,8 +247,8 @@ export class VirtioBlk implements VirtioDevice {
     }
     // `finish`, written out: a call costs as much as what it does.
     const address = slot.statusAddress;
-    const window = (address / WINDOW_SIZE) | 0;
-    (this.windows[window] as Uint8Array)[address - window * WINDOW_SIZE] = STATUS_OK;
+    if (address < WINDOW_SIZE) (this.windows[0] as Uint8Array)[address] = STATUS_OK;
+    else this.setStatus(address, STATUS_OK);
     const home = slot.home;
     (home.queue as VirtQueue).push(slot.head, slot.written);
     this.free[this.freeCount++] = slot;
@@ -286,13 +287,17 @@ export class VirtioBlk implements VirtioDevice {
 
   /** Writes the status, returns chain and slot. */
   private finish(slot: Slot, status: number): void {
-    const address = slot.statusAddress;
-    const window = (address / WINDOW_SIZE) | 0;
-    (this.windows[window] as Uint8Array)[address - window * WINDOW_SIZE] = status;
+    this.setStatus(slot.statusAddress, status);
     const home = slot.home;
     (home.queue as VirtQueue).push(slot.head, slot.written);
     this.free[this.freeCount++] = slot;
     if (!home.batching) this.host?.defer(home.index);
+  }
+
+  /** The index is made an integer: a floating-point one the engine takes for a property's name at first. */
+  private setStatus(address: number, status: number): void {
+    const window = (address / WINDOW_SIZE) | 0;
+    (this.windows[window] as Uint8Array)[(address - window * WINDOW_SIZE) | 0] = status;
   }
 
   /** Goes on with the queues for which there was no slot. */
@@ -335,19 +340,22 @@ export class VirtioBlk implements VirtioDevice {
     const lastLength = (writable.length[last] as number) - 1;
     slot.home = home;
     slot.head = head;
-    slot.statusAddress = (writable.address[last] as number) + lastLength;
+    slot.statusAddress = queue.lastWritable + lastLength;
     if (lastLength === 0) writable.count = last;
     else writable.length[last] = lastLength;
 
-    const address = readable.address[0] as number;
-    const window = (address / WINDOW_SIZE) | 0;
-    const offset = address - window * WINDOW_SIZE;
-    let dwords = this.windowDwords[window] as Uint32Array;
+    let offset = queue.firstReadable;
+    let dwords = this.windowDwords[0] as Uint32Array;
+    if (offset >= WINDOW_SIZE) {
+      const window = (offset / WINDOW_SIZE) | 0;
+      offset = (offset - window * WINDOW_SIZE) | 0;
+      dwords = this.windowDwords[window] as Uint32Array;
+    }
     let at = offset >>> 2;
     if (
-      (readable.length[0] as number) < HEADER_SIZE ||
+      offset > WINDOW_SIZE - HEADER_SIZE ||
       (offset & 3) !== 0 ||
-      offset > WINDOW_SIZE - HEADER_SIZE
+      (readable.length[0] as number) < HEADER_SIZE
     ) {
       gather(this.memory, readable, 0, this.header);
       dwords = this.headerDwords;
@@ -358,14 +366,15 @@ export class VirtioBlk implements VirtioDevice {
       this.otherRequest(type, readable, queue.readableBytes - HEADER_SIZE, writable, slot);
       return;
     }
-    const sector = (dwords[at + 2] as number) + (dwords[at + 3] as number) * HIGH_DWORD;
+    const high = dwords[at + 3] as number;
+    const sector = (dwords[at + 2] as number) + (high === 0 ? 0 : high * HIGH_DWORD);
     const isWrite = type === TYPE_OUT;
     const size = isWrite ? queue.readableBytes - HEADER_SIZE : queue.writableBytes - 1;
     if (
       (size & this.blockMask) !== 0 ||
       size === 0 ||
       size > REQUEST_BYTES_MAX ||
-      sector + size / SECTOR_SIZE > this.capacitySectors
+      sector + (size >>> SECTOR_SHIFT) > this.capacitySectors
     ) {
       slot.written = 1;
       this.finish(slot, BlkStatus.IOERR);
