@@ -18,7 +18,7 @@ export interface Image {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly createdAt: string;
-  readonly format: "raw" | "qcow2" | "vmdk";
+  readonly format: "raw" | "qcow2" | "vmdk" | "unknown";
   readonly virtualSizeBytes: number;
   readonly backing?: string;
 }
