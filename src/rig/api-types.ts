@@ -28,6 +28,11 @@ export interface NetworkRate {
   readonly burstBytes?: number;
 }
 
+export interface DiskLimits {
+  readonly bytesPerSecond?: number;
+  readonly operationsPerSecond?: number;
+}
+
 export interface NetworkLimits {
   readonly receive?: NetworkRate;
   readonly transmit?: NetworkRate;
@@ -67,7 +72,7 @@ export interface VmSpec {
     readonly cache?: "cached" | "direct";
     readonly onError?: "report" | "pause";
     readonly queues?: number;
-    readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
+    readonly limits?: DiskLimits;
   }[];
   readonly cdroms?: readonly { readonly image?: string }[];
   readonly graphics?: boolean;
