@@ -12,7 +12,7 @@ fail() {
 
 fio() {
   chroot /mnt /usr/bin/fio --output-format=terse --verify_state_save=0 --verify_fatal=1 --randrepeat=0 --randseed="$round$$" "$@" \
-    >"/tmp/log.$kind" 2>&1 || fail "fio: $(tail -c 800 "/tmp/log.$kind")"
+    >"/tmp/log.$kind" 2>&1 || fail "fio: $(grep -v '^3;' "/tmp/log.$kind" | tail -c 800)"
 }
 
 # Random reads and writes with checksums, many at a time, and blocks that are discarded and must be zero.
