@@ -11,6 +11,7 @@ import { pipeline } from "node:stream/promises";
 import { ThimbleError } from "../base/errors.ts";
 import type {
   ApiErrorBody,
+  DiskLimits,
   Host,
   HostEvent,
   Image,
@@ -124,6 +125,11 @@ export class ApiClient {
   /** Sets what an interface may do, by its number. */
   limitNetwork(id: string, index: number, limits: NetworkLimits): Promise<Vm> {
     return this.json("PATCH", `/vms/${id}`, { networks: [{ index, limits }] });
+  }
+
+  /** Sets what a disk may do, by its number. */
+  limitDisk(id: string, index: number, limits: DiskLimits): Promise<Vm> {
+    return this.json("PATCH", `/vms/${id}`, { disks: [{ index, limits }] });
   }
 
   createVm(spec: VmSpec): Promise<Vm> {

@@ -18,7 +18,7 @@ export interface Image {
   readonly sizeBytes: number;
   readonly allocatedBytes: number;
   readonly createdAt: string;
-  readonly format: "raw" | "qcow2" | "vmdk";
+  readonly format: "raw" | "qcow2" | "vmdk" | "unknown";
   readonly virtualSizeBytes: number;
   readonly backing?: string;
 }
@@ -26,6 +26,11 @@ export interface Image {
 export interface NetworkRate {
   readonly bytesPerSecond: number;
   readonly burstBytes?: number;
+}
+
+export interface DiskLimits {
+  readonly bytesPerSecond?: number;
+  readonly operationsPerSecond?: number;
 }
 
 export interface NetworkLimits {
@@ -67,7 +72,7 @@ export interface VmSpec {
     readonly cache?: "cached" | "direct";
     readonly onError?: "report" | "pause";
     readonly queues?: number;
-    readonly limits?: { readonly bytesPerSecond?: number; readonly operationsPerSecond?: number };
+    readonly limits?: DiskLimits;
   }[];
   readonly cdroms?: readonly { readonly image?: string }[];
   readonly graphics?: boolean;

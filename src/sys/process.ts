@@ -260,6 +260,7 @@ const Rlimit = struct("rlimit64", "include/uapi/linux/resource.h", { soft: u64, 
 export const RLIMIT_CORE = 4;
 export const RLIMIT_NOFILE = 7;
 export const RLIMIT_MEMLOCK = 8;
+export const RLIMIT_AS = 9;
 
 /** Sets a resource limit of this process, soft and hard alike. */
 export function setResourceLimit(resource: number, value: number): void {

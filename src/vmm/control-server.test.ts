@@ -56,6 +56,22 @@ test("requests are checked", () => {
       "string",
       `${targetBytes}`,
     );
+  const limit = { id: 6, op: "limitDisk", index: 1, limits: { bytesPerSecond: 65536 } };
+  assert.deepEqual(parseRequest(JSON.stringify(limit)), limit);
+  for (const wrong of [
+    { index: -1 },
+    { index: undefined },
+    { limits: undefined },
+    { limits: [] },
+    { limits: { bytesPerSecond: 1 } },
+    { limits: { operationsPerSecond: 0 } },
+    { limits: { other: 1 } },
+  ])
+    assert.equal(
+      typeof parseRequest(JSON.stringify({ ...limit, ...wrong })),
+      "string",
+      JSON.stringify(wrong),
+    );
   for (const bad of [
     "",
     "[",

@@ -5,6 +5,8 @@ import { Listener } from "../sys/listener.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import type { Stream } from "../sys/stream.ts";
 import { utf8Decode, utf8Encode } from "../sys/text.ts";
+import type { DiskLimits } from "./config.ts";
+import { parseLimits } from "./config-disk.ts";
 import type { Chord, ControlEvent, ControlReply, ControlRequest, VmmStatus } from "./control.ts";
 
 /** The longest request is a text to be typed: at most nine bytes a character. */
@@ -25,6 +27,8 @@ export interface ControlTarget {
   /** See ControlCall. Throws ThimbleError. */
   sendKeys(chords: readonly Chord[]): void;
   balloon(targetBytes: number): void;
+  /** See ControlCall. Throws ThimbleError. */
+  limitDisk(index: number, limits: DiskLimits): void;
 }
 
 export class ControlServer {
@@ -83,6 +87,7 @@ export class ControlServer {
       if (request.op === "status") return { id, ok: true, result: this.#target.status() };
       if (request.op === "sendKeys") this.#target.sendKeys(request.chords);
       else if (request.op === "balloon") this.#target.balloon(request.targetBytes);
+      else if (request.op === "limitDisk") this.#target.limitDisk(request.index, request.limits);
       else this.#target[request.op]();
       return { id, ok: true, result: null };
     } catch (error) {
@@ -91,6 +96,9 @@ export class ControlServer {
     }
   }
 }
+
+/** Those without arguments. */
+type PlainOperation = Exclude<ControlRequest["op"], "sendKeys" | "balloon" | "limitDisk">;
 
 const OPERATIONS: readonly string[] = [
   "status",
@@ -101,6 +109,7 @@ const OPERATIONS: readonly string[] = [
   "resume",
   "sendKeys",
   "balloon",
+  "limitDisk",
 ] satisfies ControlRequest["op"][];
 
 /** The request in a line, or what is wrong with it. */
@@ -112,7 +121,7 @@ export function parseRequest(line: string): ControlRequest | string {
     return "a request must be one JSON object a line";
   }
   if (typeof value !== "object" || value === null) return "a request must be a JSON object";
-  const { id, op, chords, targetBytes } = value as Readonly<Record<string, unknown>>;
+  const { id, op, chords, targetBytes, index, limits } = value as Readonly<Record<string, unknown>>;
   if (!isWhole(id)) return '"id" must be a whole number from 0';
   if (typeof op !== "string" || !OPERATIONS.includes(op))
     return `"op" must be one of ${OPERATIONS.join(", ")}`;
@@ -120,7 +129,15 @@ export function parseRequest(line: string): ControlRequest | string {
     if (isWhole(targetBytes)) return { id, op, targetBytes };
     return '"targetBytes" must be a whole number from 0';
   }
-  if (op !== "sendKeys") return { id, op: op as Exclude<ControlRequest["op"], "sendKeys" | "balloon"> };
+  if (op === "limitDisk") {
+    if (!isWhole(index)) return '"index" must be a whole number from 0';
+    try {
+      return { id, op, index, limits: parseLimits(limits, "limits") };
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+  if (op !== "sendKeys") return { id, op: op as PlainOperation };
   if (isChords(chords)) return { id, op, chords };
   return `"chords" must be 1 to ${CHORDS_MAX} arrays of 1 to ${CHORD_KEYS_MAX} keycodes`;
 }

@@ -4,6 +4,7 @@
  * A stream socket on which the VMM listens; both sides send one JSON object a line. Several clients may be
  * connected. A guest reset executes the VMM anew (same process id), which closes the connections; clients connect again.
  */
+import type { DiskLimits } from "./config.ts";
 import type { BalloonStatus } from "./virtio/balloon/status.ts";
 
 export type ControlRequest = { readonly id: number } & ControlCall;
@@ -26,7 +27,9 @@ export type ControlCall =
    */
   | { readonly op: "sendKeys"; readonly chords: readonly Chord[] }
   /** Sets how much memory the balloon is to take from the guest, from 0 to all of it; the guest follows as it can. */
-  | { readonly op: "balloon"; readonly targetBytes: number };
+  | { readonly op: "balloon"; readonly targetBytes: number }
+  /** Sets what the disk with this number may do from now on; what is absent is not limited. Fails with `no_such_disk`. */
+  | { readonly op: "limitDisk"; readonly index: number; readonly limits: DiskLimits };
 
 /** Keys pressed together, in this order: KEY_* of Linux's input-event-codes.h from 1 to 127, at most CHORD_KEYS_MAX. */
 export type Chord = readonly number[];

@@ -17,7 +17,7 @@ import { forField, openBootFile } from "./boot-files.ts";
 import { MmioBus } from "./bus/mmio.ts";
 import { PciBus } from "./bus/pci/bus.ts";
 import { PioBus } from "./bus/pio.ts";
-import type { DirectBoot, VmmConfig } from "./config.ts";
+import type { DirectBoot, DiskLimits, VmmConfig } from "./config.ts";
 import type { CharBackend, Clock } from "./contract.ts";
 import { guestCpuid, physicalAddressBits } from "./cpu/cpuid.ts";
 import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
@@ -223,6 +223,13 @@ export class Machine implements MachineControl {
   /** Exits of all vCPUs since the start. */
   exits(): number {
     return this.#threads.exits();
+  }
+
+  /** Sets what a disk may do from now on. Throws ThimbleError("no_such_disk"). */
+  limitDisk(index: number, limits: DiskLimits): void {
+    const disk = this.#virtio.disks[index];
+    if (disk === undefined) throw new ThimbleError("no_such_disk", `The machine has no disk ${index}.`);
+    disk.setLimits(limits);
   }
 
   /** Why the machine is paused; null while it runs. */

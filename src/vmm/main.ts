@@ -167,6 +167,7 @@ class Vmm {
         typist.type(chords);
       },
       balloon: (targetBytes) => machine.balloon.setTarget(targetBytes),
+      limitDisk: (index, limits) => machine.limitDisk(index, limits),
     });
   }
 

@@ -78,6 +78,7 @@ export interface VirtioDevices {
   readonly balloon: VirtioBalloon;
   /** Keyboard and pointer; null when the machine has no graphics. */
   readonly input: { readonly keyboard: VirtioInput; readonly tablet: VirtioInput } | null;
+  readonly disks: readonly LimitedDisk[];
   /** Disks that wait because of errors try again. */
   retryDisks(): void;
   /** Flushes and closes the backends. */
@@ -134,13 +135,14 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
     });
     attach(Slot.network + i, device, parts);
   });
+  const disks: LimitedDisk[] = [];
   const faults = new DiskFaults(parts.clock, parts.pause);
   const ring = once(() => IoRing.tryOpen(parts.loop, RING_REQUESTS));
   config.disks.forEach((disk, i) => {
     const host = { memory, ring, log: parts.complaints };
     const inner = forField(`disks[${i}].path`, () => openDisk(disk, host));
-    const backend = disk.limits === undefined ? inner : new LimitedDisk(inner, disk.limits, parts.clock);
-    backends.push(backend);
+    const backend = new LimitedDisk(inner, disk.limits ?? {}, parts.clock);
+    disks.push(backend);
     const { serial } = disk;
     const device = new VirtioBlk({
       name: `virtio-blk ${i}`,
@@ -156,9 +158,10 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   return {
     balloon,
     input: config.graphics === undefined ? null : attachInput(parts),
+    disks,
     retryDisks: () => faults.retry(),
     close: () => {
-      for (const backend of backends) backend.close();
+      for (const backend of [...backends, ...disks]) backend.close();
     },
   };
 }

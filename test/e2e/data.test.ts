@@ -105,4 +105,24 @@ describe("data on a virtio disk", () => {
       assert.equal(zeros, "0");
     });
   });
+
+  test("a disk is held to its limits, which change while it runs", async () => {
+    await withGuest(api, guestOptions(), async ({ shell, id }) => {
+      const readSeconds = async (megabytes: number) => {
+        const script = `a=$(cut -d' ' -f1 /proc/uptime); dd if=/dev/vdb of=/dev/null bs=64k count=${megabytes * 16} iflag=direct 2>/dev/null; echo $a $(cut -d' ' -f1 /proc/uptime)`;
+        const [from, to] = (await shell.output(script)).trim().split(" ").map(Number) as [number, number];
+        return to - from;
+      };
+      await api.limitDisk(id, 1, { bytesPerSecond: 1 * MiB });
+      // What may be done at once after a pause is a tenth of a second's.
+      const limited = await readSeconds(4);
+      assert.ok(limited > 3.5, `4 MiB took ${limited} s at 1 MiB/s`);
+      await api.limitDisk(id, 1, { operationsPerSecond: 16 });
+      const slow = await readSeconds(3);
+      assert.ok(slow > 2.5, `48 reads took ${slow} s at 16 a second`);
+      await api.limitDisk(id, 1, {});
+      const free = await readSeconds(4);
+      assert.ok(free < limited, `4 MiB took ${free} s without limits, ${limited} s with them`);
+    });
+  });
 });

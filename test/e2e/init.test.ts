@@ -4,16 +4,18 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { cpioArchive } from "../../src/image/cpio.ts";
+import type { Task } from "../../src/rig/api-types.ts";
 import { fileEntry } from "../../src/rig/guest/archive-entries.ts";
 import { makeRunDirectory } from "../../src/rig/paths.ts";
 import { SimulatedServer } from "../../src/rig/server.ts";
+import { eventually } from "../../src/rig/time.ts";
 import {
   hostReadyTimeoutMs,
   startTransparentServer,
   testAccelerator,
   testProduct,
 } from "../framework/servers.ts";
-import { TestVm } from "../framework/test-vm.ts";
+import { MiB, TestVm } from "../framework/test-vm.ts";
 
 /** Where the rig's network forwards the API's port to. */
 const address = "10.0.2.15";
@@ -29,6 +31,15 @@ describe("the host's first process", () => {
 
       const guest = await TestVm.boot(api);
       const before = await api.vm(guest.id);
+      await api.uploadImage("large", Buffer.alloc(32 * MiB, "something that takes its time to compress"));
+      const converting = await api.json<Task>("POST", "/images/large/actions/convert", {
+        to: "cut-short",
+        format: "vmdk",
+      });
+      await eventually(hostReadyTimeoutMs, "the beginning of the conversion", async () => {
+        const { progressPercent } = await api.json<Task>("GET", `/tasks/${converting.id}`);
+        return (progressPercent ?? 0) > 0 || undefined;
+      });
       const position = server.console.position;
       // The shell drops the zero bytes between arguments.
       await host.output(
@@ -44,6 +55,14 @@ describe("the host's first process", () => {
       await console.feed.waitFor(/still 42/, 30_000);
       console.vanish();
       await again.act(guest.id, "force-off");
+      // Neither the image that was being made nor who made it is left.
+      assert.ok(!(await again.images()).some(({ name }) => name === "cut-short"));
+      assert.equal(
+        await host.output(
+          "find / -xdev -name '.upload-*'; grep -l image-jo[b] /proc/[0-9]*/cmdline 2>/dev/null; true",
+        ),
+        "",
+      );
       again.close();
     } finally {
       api.close();

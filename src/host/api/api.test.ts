@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { MiB } from "../../base/addresses.ts";
 import type { ApiError } from "../../rig/api-client.ts";
 import { eventually } from "../../rig/time.ts";
+import type { VmmConfig } from "../../vmm/config.ts";
 import { TestAgent } from "../testing/test-agent.ts";
 
 describe("the API", () => {
@@ -171,6 +172,29 @@ describe("the API", () => {
     const slow = { receive: { bytesPerSecond: 1 } };
     const slowField = "networks[0].limits.receive.bytesPerSecond";
     await assert.rejects(api.limitNetwork(vm.id, 0, slow), refused(400, slowField));
+    await api.act(vm.id, "force-off");
+    await api.deleteVm(vm.id);
+  });
+
+  test("limits of disks are kept with the VM, and a running one's VMM is told", async () => {
+    const { api } = host;
+    await api.createDisk("limited", MiB);
+    const first = { operationsPerSecond: 100 };
+    const vm = await api.createVm(await host.spec({}, { disks: [{ image: "limited", limits: first }] }));
+    await api.limitDisk(vm.id, 0, { bytesPerSecond: 65536 });
+    assert.deepEqual((await api.vm(vm.id)).disks?.[0]?.limits, { bytesPerSecond: 65536 });
+    await api.act(vm.id, "start");
+    const console = await api.console(vm.id);
+    await api.limitDisk(vm.id, 0, first);
+    await console.feed.waitFor(/"op":"limitDisk","index":0,"limits":{"operationsPerSecond":100}/, 10_000);
+    console.vanish();
+    const { directory } = host;
+    const config = readFileSync(join(directory, "run", "vms", vm.id, "config.json"), "utf8");
+    assert.deepEqual((JSON.parse(config) as VmmConfig).disks[0]?.limits, first);
+    const refused = (field: string) => ({ status: 400, field });
+    await assert.rejects(api.limitDisk(vm.id, 1, {}), refused("disks[0].index"));
+    const slow = { bytesPerSecond: 1 };
+    await assert.rejects(api.limitDisk(vm.id, 0, slow), refused("disks[0].limits.bytesPerSecond"));
     await api.act(vm.id, "force-off");
     await api.deleteVm(vm.id);
   });

@@ -148,10 +148,9 @@ function vmRoutes(app: Hono<Env>, { platform, vms }: HostParts): void {
   app.post("/api/v1/vms", async (c) => c.json(vms.create(await readJson(c.req.raw, vmRequest)).view(), 201));
   app.get("/api/v1/vms/:id", async (c) => c.json(await vmOf(c).freshView()));
   app.patch("/api/v1/vms/:id", async (c) => {
-    const { memory, networks } = await readJson(c.req.raw, vmChange);
+    const change = await readJson(c.req.raw, vmChange);
     const vm = vmOf(c);
-    if (networks !== undefined) vm.limitNetworks(networks);
-    if (memory !== undefined) await vm.setBalloon(memory.balloonTargetBytes);
+    await vm.change(change);
     return c.json(vm.view());
   });
   app.delete("/api/v1/vms/:id", (c) => {

@@ -211,26 +211,32 @@ export const vmRequest = v.strictObject(
   SPEC_RULE,
 );
 
+/** New limits for some of the VM's disks or interfaces, by their numbers. */
+function limitChanges<Limits extends typeof diskLimits | typeof networkLimits>(
+  count: number,
+  limits: Limits,
+) {
+  return v.optional(
+    v.pipe(
+      v.array(v.strictObject({ index: whole(0, count - 1), limits }, SPEC_RULE), "must be an array"),
+      v.maxLength(count, `must have at most ${count} elements`),
+    ),
+  );
+}
+
 /** Something of what may be changed at any time. */
 export const vmChange = v.pipe(
   v.strictObject(
     {
       memory: v.optional(v.strictObject({ balloonTargetBytes: balloonTarget() }, SPEC_RULE)),
-      networks: v.optional(
-        v.pipe(
-          v.array(
-            v.strictObject({ index: whole(0, NETWORKS_MAX - 1), limits: networkLimits }, SPEC_RULE),
-            "must be an array",
-          ),
-          v.maxLength(NETWORKS_MAX, `must have at most ${NETWORKS_MAX} elements`),
-        ),
-      ),
+      disks: limitChanges(DISKS_MAX, diskLimits),
+      networks: limitChanges(NETWORKS_MAX, networkLimits),
     },
     SPEC_RULE,
   ),
   v.check(
-    ({ memory, networks }) => memory !== undefined || networks !== undefined,
-    'must have "memory" or "networks"',
+    ({ memory, disks, networks }) => (memory ?? disks ?? networks) !== undefined,
+    'must have "memory", "disks" or "networks"',
   ),
 );
 

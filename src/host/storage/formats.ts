@@ -7,21 +7,25 @@ import type { ImageFacts } from "../../disk/probe.ts";
 import type { Platform } from "../platform/platform.ts";
 import { IMAGE_NAME } from "./names.ts";
 
-type NotedFacts = Omit<ImageFacts, "format"> & { readonly format: "qcow2" | "vmdk" };
+/** What is noted of an image. "unknown" is one whose note was lost: it may be a raw disk with any header in it. */
+export type NotedFacts = Omit<ImageFacts, "format"> & { readonly format: "qcow2" | "vmdk" | "unknown" };
 
 export class ImageFormats {
   readonly #files: Pick<Platform["files"], "readText" | "replaceFile" | "tryStat">;
   readonly #path: string;
-  readonly #facts = new Map<string, NotedFacts>();
+  readonly #facts: Map<string, NotedFacts> = new Map();
 
-  /** `path` is a file of the datastore; one that cannot be read is as good as none. */
+  /** Whether there were notes that could not be read, wholly or in part. */
+  readonly damaged: boolean = false;
+
+  /** `path` is a file of the datastore. */
   constructor(files: Pick<Platform["files"], "readText" | "replaceFile" | "tryStat">, path: string) {
     this.#files = files;
     this.#path = path;
     if (files.tryStat(path) === null) return;
-    const noted = JSON.parse(files.readText(path)) as Record<string, NotedFacts>;
-    for (const [name, facts] of Object.entries(noted))
-      if (IMAGE_NAME.test(name)) this.#facts.set(name, facts);
+    const noted = parseNotes(files.readText(path));
+    if (noted === null) this.damaged = true;
+    else this.#facts = noted;
   }
 
   /** Null for a raw image. */
@@ -29,7 +33,7 @@ export class ImageFormats {
     return this.#facts.get(name) ?? null;
   }
 
-  note(name: string, facts: ImageFacts): void {
+  note(name: string, facts: ImageFacts | NotedFacts): void {
     const before = this.#facts.get(name);
     if (facts.format === "raw") this.#facts.delete(name);
     else this.#facts.set(name, { ...facts, format: facts.format });
@@ -48,4 +52,37 @@ export class ImageFormats {
   #save(): void {
     this.#files.replaceFile(this.#path, JSON.stringify(Object.fromEntries(this.#facts)));
   }
+}
+
+/** Null when a part of the notes is not as this program writes them. */
+function parseNotes(text: string): Map<string, NotedFacts> | null {
+  let document: unknown;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isObject(document)) return null;
+  const notes = Object.entries(document);
+  return notes.every(([name, facts]) => IMAGE_NAME.test(name) && isFacts(facts))
+    ? new Map(notes as [string, NotedFacts][])
+    : null;
+}
+
+function isFacts(facts: unknown): boolean {
+  if (!isObject(facts)) return false;
+  const { format, virtualSizeBytes, backing } = facts;
+  return (
+    ["qcow2", "vmdk", "unknown"].includes(format as string) &&
+    Number.isSafeInteger(virtualSizeBytes) &&
+    (virtualSizeBytes as number) >= 0 &&
+    (backing === undefined ||
+      (isObject(backing) &&
+        typeof backing.name === "string" &&
+        (backing.format === null || typeof backing.format === "string")))
+  );
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -52,9 +52,9 @@ export class ImageWork {
         ...(below === undefined ? {} : { backing: below }),
       });
     } catch (error) {
-      throw error instanceof RequestError
-        ? error
-        : new RequestError(400, codeOf(error), messageOf(error), "sizeBytes");
+      if (error instanceof RequestError) throw error;
+      const code = codeOf(error);
+      throw new RequestError(code === "datastore_full" ? 507 : 400, code, messageOf(error), "sizeBytes");
     } finally {
       this.platform.files.tryUnlink(path);
     }
@@ -107,7 +107,8 @@ export class ImageWork {
   }
 
   #file(name: string): JobFile {
-    const { format } = this.images.get(name);
+    this.images.get(name);
+    const format = this.images.knownFormat(name, "name");
     return { path: this.images.path(name), format };
   }
 

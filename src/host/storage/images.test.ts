@@ -135,4 +135,46 @@ describe("images of several formats", () => {
     host = await TestAgent.start({ directory: kept });
     assert.deepEqual(await host.api.images(), before);
   });
+
+  test("when the notes of formats are damaged, the agent starts, and takes nothing for what it may not be", async () => {
+    const { directory: kept } = host;
+    for (const damaged of [
+      "{",
+      "[]",
+      '{"a.qcow2":{"format":"raw","virtualSizeBytes":512}}',
+      '{"a.qcow2":{"format":"qcow2"}}',
+    ]) {
+      host.abandon();
+      writeFileSync(join(kept, "datastore/formats.json"), damaged);
+      host = await TestAgent.start({ directory: kept });
+      const formats = Object.fromEntries((await host.api.images()).map(({ name, format }) => [name, format]));
+      assert.equal(formats["a.qcow2"], "unknown");
+      assert.equal(formats["a.vmdk"], "unknown");
+      assert.equal(formats.disk, "unknown", "a raw disk with the header that its guest wrote");
+      assert.equal(formats["a.raw"], "raw");
+      await assert.rejects(act("a.qcow2", "convert", { to: "x", format: "raw" }), { code: "image_unusable" });
+      const spec = { ...(await host.spec()), disks: [{ image: "a.qcow2" }] };
+      await assert.rejects(host.api.createVm(spec), { code: "image_unusable" });
+    }
+    await host.api.uploadImage("a.qcow2", await host.api.downloadImage("a.qcow2"));
+    await act("a.qcow2", "convert", { to: "again", format: "raw" });
+    assert.ok((await host.api.downloadImage("again")).equals(readFileSync(path("a.raw"))));
+  });
+
+  test("at most 16 images are below one", async () => {
+    await host.api.uploadImage("chain-0", Buffer.alloc(MiB));
+    const make = (i: number) =>
+      host.api.json<Image>("POST", "/images", {
+        name: `chain-${i}`,
+        format: "qcow2",
+        backing: `chain-${i - 1}`,
+      });
+    for (let i = 1; i <= 17; i++) await make(i);
+    const spec = await host.spec();
+    await host.api.createVm({ ...spec, disks: [{ image: "chain-16" }] });
+    await assert.rejects(host.api.createVm({ ...spec, name: "long", disks: [{ image: "chain-17" }] }), {
+      code: "image_unusable",
+    });
+    await assert.rejects(make(18), { code: "image_unusable" });
+  });
 });

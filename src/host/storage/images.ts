@@ -22,7 +22,8 @@ export interface Image {
   /** Space taken: less than the size for a sparse file. */
   readonly allocatedBytes: number;
   readonly createdAt: string;
-  readonly format: ImageFormat;
+  /** "unknown" when the datastore's note of it was damaged. */
+  readonly format: ImageFormat | "unknown";
   /** Of the disk. */
   readonly virtualSizeBytes: number;
   /** Name of the image that it is based on. */
@@ -72,6 +73,7 @@ export class ImageStore {
     for (const { name } of platform.files.readDirectory(directory)) {
       if (name.startsWith(".")) platform.files.tryUnlink(`${directory}/${name}`);
     }
+    if (this.#formats.damaged) this.#noteUnknown();
   }
 
   list(): Image[] {
@@ -221,12 +223,22 @@ export class ImageStore {
     this.#checkSpace(1);
   }
 
+  /** The format of an image that is there. Throws RequestError (409), naming `field`, when nobody knows it any more. */
+  knownFormat(name: string, field: string): ImageFormat {
+    const format = this.#formats.get(name)?.format ?? "raw";
+    if (format !== "unknown") return format;
+    throw unusable(
+      `"${name}" is of unknown format: the datastore's notes were damaged. Download it, and upload it again.`,
+      field,
+    );
+  }
+
   /**
    * How a VMM opens a disk. Only images of the datastore are ever part of a chain, under their own names. Throws
    * RequestError (409), naming `field`.
    */
   diskFiles(name: string, field: string): DiskFiles {
-    const top = this.#formats.get(name)?.format ?? "raw";
+    const top = this.knownFormat(name, field);
     if (top === "vmdk") throw unusable(`"${name}" is a VMDK image. Convert it to qcow2 or raw first.`, field);
     const backing: BackingFile[] = [];
     let below = this.#formats.get(name)?.backing;
@@ -238,7 +250,7 @@ export class ImageStore {
         throw unusable(`"${owner}" is based on "${next}", which is no image's name.`, field);
       if (!this.has(next))
         throw unusable(`"${owner}" is based on "${next}", which is not there. Upload it.`, field);
-      const format = this.#formats.get(next)?.format ?? "raw";
+      const format = this.knownFormat(next, field);
       if (format === "vmdk") throw unusable(`"${owner}" is based on "${next}", a VMDK image.`, field);
       if (below.format !== null && below.format !== format) {
         throw unusable(`"${owner}" takes "${next}" for ${below.format}, but it is ${format}.`, field);
@@ -297,8 +309,15 @@ export class ImageStore {
     };
   }
 
-  /** Only what may be of another format is given to a process that knows it. */
-  async #probe(path: string): Promise<ImageFacts> {
+  /** Images that may be of another format than raw, or raw disks with a header that a guest wrote: nobody can tell. */
+  #noteUnknown(): void {
+    for (const { name, sizeBytes } of this.list()) {
+      if (this.#mayHaveFormat(this.path(name)))
+        this.#formats.note(name, { format: "unknown", virtualSizeBytes: sizeBytes });
+    }
+  }
+
+  #mayHaveFormat(path: string): boolean {
     const { files } = this.#platform;
     const start = new Uint8Array(4);
     const fd = files.open(path, O_RDONLY);
@@ -307,7 +326,14 @@ export class ImageStore {
     } finally {
       files.close(fd);
     }
-    if (!hasMagic(start)) return { format: "raw", virtualSizeBytes: files.tryStat(path)?.sizeBytes ?? 0 };
+    return hasMagic(start);
+  }
+
+  /** Only what may be of another format is given to a process that knows it. */
+  async #probe(path: string): Promise<ImageFacts> {
+    const { files } = this.#platform;
+    if (!this.#mayHaveFormat(path))
+      return { format: "raw", virtualSizeBytes: files.tryStat(path)?.sizeBytes ?? 0 };
     try {
       return (await this.#jobs.run({ op: "probe", path })) as ImageFacts;
     } catch (error) {

@@ -93,6 +93,7 @@ function answer(socket: Socket, request: ControlRequest): void {
     }
   }
   if (op === "balloon") balloonTargetBytes = request.targetBytes;
+  if (op === "limitDisk") for (const serial of serials) serial.write(`${JSON.stringify(request)}\n`);
   const result = op === "status" ? status() : null;
   socket.write(`${JSON.stringify({ id, ok: true, result })}\n`);
   if (op === "powerButton" && !behaviour.ignorePowerButton) end("guest-power-off", "The guest powered off.");

@@ -12,10 +12,10 @@ import { type Connection, timestamp, within } from "../platform/platform.ts";
 import { Signal } from "../signal.ts";
 import type { Task } from "../tasks/tasks.ts";
 import { checkDisks, checkImages, checkMemory, type RunningVm } from "./admission.ts";
+import { applyChange, type VmChange } from "./changes.ts";
 import { apiState, nextPhase, type VmPhase, type VmTransition } from "./life-cycle.ts";
-import { changedNetworks, limitTaps, type NetworkChange } from "./network-limits.ts";
 import { RunDirectory } from "./run-directory.ts";
-import { checkBalloon, type VmRecord, type VmSpec } from "./spec.ts";
+import type { VmRecord, VmSpec } from "./spec.ts";
 import { cpuTimeMs, ownResidentBytes, parseSmaps } from "./statistics.ts";
 import type { ShutdownMode, VmEnvironment, VmStatistics, VmView } from "./vm-types.ts";
 import { vmmConfig } from "./vmm-config.ts";
@@ -216,28 +216,15 @@ export class Vm {
     };
   }
 
-  /**
-   * Sets how much memory the balloon takes from the guest, now and at every start. Rejects with RequestError: 400 for
-   * more than the VM has, 409 when a running VM cannot be told; its next reset brings it then.
-   */
-  async setBalloon(balloonTargetBytes: number): Promise<void> {
-    const { spec } = this;
-    const memory = { ...spec.memory, balloonTargetBytes };
-    checkBalloon({ memory, memoryBytes: spec.memoryBytes });
-    this.#record = { ...this.#record, spec: { ...spec, memory } };
-    this.environment.store.save(this.#record);
-    // A reset executes the VMM anew, with what its file says then.
-    const config = this.#directory.config();
-    if (config !== null) this.#directory.change({ ...config, memory });
-    await this.#ask({ op: "balloon", targetBytes: balloonTargetBytes });
-  }
-
-  /** Sets what interfaces may do, now and at every start. Throws RequestError (400) for one that there is not. */
-  limitNetworks(changes: readonly NetworkChange[]): void {
-    const networks = changedNetworks(this.spec.networks, changes);
-    this.#record = { ...this.#record, spec: { ...this.spec, networks } };
-    this.environment.store.save(this.#record);
-    limitTaps(this.#directory, this.environment.network, networks, changes);
+  /** Changes what may be changed at any time, now and for every start; see `applyChange`. */
+  change(change: VmChange): Promise<void> {
+    const { spec, environment } = this;
+    const keep = (changed: Partial<VmSpec>) => {
+      this.#record = { ...this.#record, spec: { ...this.spec, ...changed } };
+      environment.store.save(this.#record);
+    };
+    const ask = (call: ControlCall) => this.#ask(call);
+    return applyChange({ spec, keep, directory: this.#directory, network: environment.network, ask }, change);
   }
 
   /** After a restart of the agent: goes on with the VMM that still runs, or clears up after one that does not. */
