@@ -110,7 +110,7 @@ function embeddingText(flags: EmbedFlags, imageBytes: number, made: Embedding): 
     `${flags.out}: the image of ${imageBytes} bytes is in it, ${made.freeBytes} bytes are left.`,
   ];
   if (made.replaced === undefined) {
-    lines.push(`The firmware had no UEFI Shell: it needs a boot option for the file ${made.fileName}.`);
+    lines.push(`The firmware had no UEFI Shell: it may need a boot option for the file ${made.fileName}.`);
   } else lines.push(`It took the place of ${made.replaced} (${made.fileName}).`);
   if (made.dropped.length > 0) lines.push(`Given up: ${made.dropped.join(", ")}.`);
   return `${lines.join("\n")}\n`;
