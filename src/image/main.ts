@@ -2,17 +2,13 @@
  * The build by hand:
  *   node --import tsx src/image/main.ts build                        build what is out of date
  *   node --import tsx src/image/main.ts size                         what the image is made of
- *   node --import tsx src/image/main.ts inspect ROM [--sections]     show a firmware image as a tree
  */
-import { readFile } from "node:fs/promises";
 import { messageOf } from "../base/errors.ts";
 import { buildAll } from "./build.ts";
-import { inspectImage } from "./firmware/inspect.ts";
-import { parseImage } from "./firmware/parse.ts";
 import { showProgress } from "./show-progress.ts";
 
 /** Returns the exit code. */
-async function run(command: string | undefined, args: readonly string[]): Promise<number> {
+async function run(command: string | undefined): Promise<number> {
   if (command === "build") {
     const built = await buildAll({ onProgress: showProgress });
     process.stdout.write(`${JSON.stringify(built, null, 2)}\n`);
@@ -22,17 +18,12 @@ async function run(command: string | undefined, args: readonly string[]): Promis
     await import("./size.ts");
     return Number(process.exitCode ?? 0);
   }
-  const file = args.find((arg) => !arg.startsWith("--"));
-  if (command === "inspect" && file !== undefined) {
-    process.stdout.write(inspectImage(parseImage(await readFile(file)), args.includes("--sections")));
-    return 0;
-  }
-  process.stderr.write("usage: main.ts build | size | inspect ROM [--sections]\n");
+  process.stderr.write("usage: main.ts build | size\n");
   return 64;
 }
 
 try {
-  process.exitCode = await run(process.argv[2], process.argv.slice(3));
+  process.exitCode = await run(process.argv[2]);
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;

@@ -3,11 +3,13 @@ import { readFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
 import { ThimbleError } from "../base/errors.ts";
 import { SeededRandom } from "../base/random.ts";
+import { optionalGroups } from "./firmware/optional.ts";
 import { parseImage } from "./firmware/parse.ts";
 import { moduleName } from "./firmware/tree.ts";
 import { findFiles, visitImage } from "./firmware/walk.ts";
-import { buildRom, giveUpLevels } from "./rom.ts";
+import { buildRom } from "./rom.ts";
 import { ovmfFirmware } from "./sources.ts";
+import { program, X64 } from "./testing/small-firmware.ts";
 
 const SHELL = "7C04A583-9E3E-4F1C-AD65-E05268D0B4D1";
 
@@ -20,7 +22,8 @@ describe("the flash ROM", () => {
     ovmfVars = readFileSync(varsPath);
   });
   /** As incompressible as a packed kernel. */
-  const image = (sizeBytes: number): Uint8Array => new SeededRandom(5).fill(new Uint8Array(sizeBytes));
+  const image = (sizeBytes: number): Uint8Array =>
+    program(X64, new SeededRandom(5).fill(new Uint8Array(sizeBytes)));
 
   test("keeps its size and holds the image, at the first level for a small one", () => {
     const small = image(100_000);
@@ -55,7 +58,7 @@ describe("the flash ROM", () => {
   test("every module that is given up is one that OVMF has", () => {
     const names = new Set<string>();
     visitImage(parseImage(ovmfCode), { file: (file) => names.add(moduleName(file) ?? "") });
-    const given = giveUpLevels.flatMap((level) => level.modules);
+    const given = optionalGroups.flatMap((group) => group.modules);
     assert.deepEqual(
       given.filter((name) => !names.has(name)),
       [],

@@ -27,7 +27,7 @@ const imageRules: Record<string, Rule> = {
 };
 
 /** Parts that run on Node. */
-const nodeParts = ["src/image", "src/rig"];
+const nodeParts = ["src/cli", "src/image", "src/rig"];
 
 const within = (part: string, file: string): boolean => file.startsWith(`${part}/`);
 

@@ -1,75 +1,101 @@
-/** Changes to the files of firmware volumes. Each gives a new tree. */
+/** Changes to a firmware tree: modules given up, a file put in. Each gives a new tree that shares what did not change. */
 import { ThimbleError } from "../../base/errors.ts";
-import { assembleFile, assembleSections } from "./assemble.ts";
+import { fileLength, packSection } from "./assemble.ts";
 import {
   FILE_ATTRIBUTE_CHECKSUM,
   FILE_STATE_VALID,
   FILE_TYPE_APPLICATION,
-  FILE_TYPE_PAD,
-  fileHeader,
-  PAD_FILE_NAME,
+  SECTION_TYPE_GUIDED,
   SECTION_TYPE_PE32,
 } from "./format.ts";
+import { growVolume } from "./grow.ts";
 import type { Guid } from "./guid.ts";
-import type { FirmwareFile, FirmwareImage } from "./tree.ts";
-import { editVolumes } from "./walk.ts";
+import { changeFiles, padFile, VolumeFullError } from "./place.ts";
+import type { FirmwareFile, FirmwareImage, Section, Volume } from "./tree.ts";
 
-/** A pad file as long as `file`: what comes after it stays where it is, as code that runs in place must. */
-function padInsteadOf(file: FirmwareFile): FirmwareFile {
-  const contentBytes = assembleFile(file).length - fileHeader.size;
-  return {
-    name: PAD_FILE_NAME,
-    type: FILE_TYPE_PAD,
-    attributes: 0,
-    state: FILE_STATE_VALID,
-    content: new Uint8Array(contentBytes).fill(0xff),
-  };
-}
-
-/** Replaces the files for which `chosen` says so by pad files of the same size. */
-export function replaceWithPads(
-  image: FirmwareImage,
-  chosen: (file: FirmwareFile) => boolean,
-): FirmwareImage {
-  return editVolumes(image, (volume) => {
-    if (!volume.files.some(chosen)) return volume.files;
-    return volume.files.map((file) => (chosen(file) ? padInsteadOf(file) : file));
-  });
+export interface Edit {
+  /** Whether a file is given up: a pad file of the same size takes its place, so that nothing else moves. */
+  readonly drops?: (file: FirmwareFile, volume: Volume) => boolean;
+  /** A file to put in, and the volume of the tree that it goes into. */
+  readonly addition?: { readonly volume: Volume; readonly file: FirmwareFile };
 }
 
 /** An application's file: one PE32 section. */
-export function applicationFile(name: Guid, pe: Uint8Array): FirmwareFile {
+export function applicationFile(name: Guid, pe: Uint8Array, eraseByte = 0xff): FirmwareFile {
   return {
     name,
     type: FILE_TYPE_APPLICATION,
     attributes: FILE_ATTRIBUTE_CHECKSUM,
-    state: FILE_STATE_VALID,
+    state: (FILE_STATE_VALID ^ 0xff ^ eraseByte) & 0xff,
     content: [{ kind: "leaf", type: SECTION_TYPE_PE32, longHeader: false, data: pe }],
   };
 }
 
 /**
- * Puts `replacement` in the volume that holds the file `name`: a pad file where that was, the new file after the last.
- * Errors: `firmware_file_not_found` unless exactly one volume holds such a file.
+ * The changed tree. Compressed sections with a change are packed anew. A volume in a compressed section grows when it has
+ * no room; one that is a piece of flash does not.
+ * Errors: `volume_full` with the numbers, `volume_not_growable`, `signed_section`, `file_too_large`, `xz_failed`.
  */
-export function replaceFile(image: FirmwareImage, name: Guid, replacement: FirmwareFile): FirmwareImage {
-  let replaced = 0;
-  const edited = editVolumes(image, (volume) => {
-    if (!volume.files.some((file) => file.name === name)) return volume.files;
-    replaced++;
-    return [...volume.files.map((file) => (file.name === name ? padInsteadOf(file) : file)), replacement];
-  });
-  if (replaced !== 1) {
-    throw new ThimbleError(
-      "firmware_file_not_found",
-      `Expected one firmware volume with the file ${name}, found ${replaced}.`,
-    );
-  }
-  return edited;
+export function editImage(image: FirmwareImage, edit: Edit): FirmwareImage {
+  return {
+    ...image,
+    parts: mapShared(image.parts, (part) => (part.kind === "volume" ? editVolume(part, edit, false) : part)),
+  };
 }
 
-/** How many bytes a file of this content takes. */
-export function fileSizeBytes(file: FirmwareFile): number {
-  const body = file.content instanceof Uint8Array ? file.content : assembleSections(file.content);
-  return fileHeader.size + body.length;
+function editVolume(volume: Volume, edit: Edit, growable: boolean): Volume {
+  const replaced = new Map<number, FirmwareFile>();
+  for (const [index, file] of volume.files.entries()) {
+    if (edit.drops?.(file, volume) === true) {
+      replaced.set(index, padFile(fileLength(file), volume.eraseByte));
+    } else if (!(file.content instanceof Uint8Array)) {
+      const content = editSections(file.content, edit, growable);
+      const { gap: _, ...whole } = file; // what was between it and the next file fitted its old length
+      if (content !== file.content) replaced.set(index, { ...whole, content });
+    }
+  }
+  const added = edit.addition?.volume === volume ? [edit.addition.file] : [];
+  if (replaced.size === 0 && added.length === 0) return volume;
+  try {
+    return changeFiles(volume, { replaced, added });
+  } catch (error) {
+    if (!growable || !(error instanceof VolumeFullError)) throw error;
+    return changeFiles(growVolume(volume, error.missingAtEndBytes), { replaced, added });
+  }
+}
+
+function editSections(sections: readonly Section[], edit: Edit, growable: boolean): readonly Section[] {
+  return mapShared(sections, (section): Section => {
+    if (section.kind === "volume-section") {
+      const volume = editVolume(section.volume, edit, growable);
+      if (volume.sizeBytes === section.volume.sizeBytes) {
+        return volume === section.volume ? section : { ...section, volume };
+      }
+      const { gap: _, ...grown } = section;
+      return { ...grown, volume };
+    }
+    if (section.kind !== "encapsulation") return section;
+    const compressed = section.codec !== "plain" && section.codec !== "crc32";
+    const children = editSections(section.children, edit, growable || compressed);
+    if (children === section.children) return section;
+    if (section.codec === "plain" && section.type === SECTION_TYPE_GUIDED) {
+      throw new ThimbleError(
+        "signed_section",
+        "What has to change is in a section of a kind that is not known, probably a signed one.",
+      );
+    }
+    const { stored: _, gap: __, ...changed } = section;
+    return packSection({ ...changed, children });
+  });
+}
+
+/** Like map, but gives back the same array when no element changed. */
+function mapShared<T>(items: readonly T[], change: (item: T) => T): readonly T[] {
+  let changed = false;
+  const out = items.map((item) => {
+    const next = change(item);
+    if (next !== item) changed = true;
+    return next;
+  });
+  return changed ? out : items;
 }

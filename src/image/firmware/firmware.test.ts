@@ -1,78 +1,43 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { before, describe, test } from "node:test";
+import { test } from "node:test";
 import { ThimbleError } from "../../base/errors.ts";
 import { SeededRandom, testSeed } from "../../base/random.ts";
-import { ovmfFirmware } from "../sources.ts";
-import { assembleImage, freeBytes } from "./assemble.ts";
-import { applicationFile, replaceFile, replaceWithPads } from "./edit.ts";
 import {
-  FILE_STATE_VALID,
-  FILE_SYSTEM_FFS2,
+  codecChoices,
+  encapsulation,
+  fileOf,
+  leaf,
+  SHELL,
+  smallFirmware,
+  volumeOf,
+  volumeSection,
+} from "../testing/small-firmware.ts";
+import { assembleImage, assembleVolume, fileLength, freeBytes } from "./assemble.ts";
+import { applicationFile } from "./edit.ts";
+import {
+  FILE_ATTRIBUTE_LARGE,
+  FILE_SYSTEM_FFS3,
   fileHeader,
-  SECTION_TYPE_GUIDED,
   SECTION_TYPE_PE32,
-  SECTION_TYPE_VOLUME,
   sum8,
   sum16,
-  VOLUME_ERASE_POLARITY,
-  VOLUME_SIGNATURE,
   volumeHeader,
 } from "./format.ts";
+import { growVolume } from "./grow.ts";
 import { guid } from "./guid.ts";
-import { inspectImage } from "./inspect.ts";
-import { lzmaDecode, lzmaEncode } from "./lzma.ts";
-import { parseImage } from "./parse.ts";
-import { type FirmwareFile, type FirmwareImage, moduleName, type Volume } from "./tree.ts";
+import { inspectRom } from "./inspect.ts";
+import { formatRomReport } from "./inspect-text.ts";
+import { parseImage, parseWhole } from "./parse.ts";
+import { changeFiles, fileStarts, padFile, VolumeFullError } from "./place.ts";
+import type { FirmwareFile, FirmwareImage, Volume } from "./tree.ts";
 import { findFiles } from "./walk.ts";
 
-const SHELL = "7C04A583-9E3E-4F1C-AD65-E05268D0B4D1";
 const NAME_A = "00112233-4455-6677-8899-AABBCCDDEEFF";
 const NAME_B = "11112222-3333-4444-5555-666677778888";
 
-function emptyVolume(sizeBytes: number, files: readonly FirmwareFile[]): Volume {
-  const headerBytes = volumeHeader.size + 16; // block map: one entry and the end
-  const prologue = new Uint8Array(headerBytes);
-  volumeHeader.patch(prologue, 0, {
-    fileSystemGuid: FILE_SYSTEM_FFS2,
-    fvLength: sizeBytes,
-    signature: VOLUME_SIGNATURE,
-    attributes: VOLUME_ERASE_POLARITY,
-    headerLength: headerBytes,
-    revision: 2,
-  });
-  volumeHeader.patch(prologue, 0, { checksum: -sum16(prologue) & 0xffff });
-  return { kind: "volume", prologue, sizeBytes, fileSystem: FILE_SYSTEM_FFS2, files };
-}
-
-/** A small image with what real ones have: pad, application, a volume in a volume. */
-function smallImage(random: SeededRandom, compressed: boolean): FirmwareImage {
-  const application = applicationFile(NAME_A, random.fill(new Uint8Array(301)));
-  const inner = emptyVolume(2048, [application]);
-  const volumeSection = {
-    kind: "volume-section",
-    type: SECTION_TYPE_VOLUME,
-    longHeader: false,
-    volume: inner,
-  } as const;
-  const section = compressed
-    ? ({
-        kind: "lzma",
-        type: SECTION_TYPE_GUIDED,
-        longHeader: false,
-        attributes: 1,
-        children: [volumeSection],
-      } as const)
-    : volumeSection;
-  const holder: FirmwareFile = {
-    name: NAME_B,
-    type: 0x0b,
-    attributes: 0,
-    state: FILE_STATE_VALID,
-    content: [section],
-  };
-  return { parts: [emptyVolume(4096, [holder])] };
-}
+const bytesOf = (parts: FirmwareImage["parts"]): Uint8Array => assembleImage({ parts });
+const raw = (name: string, length: number, attributes = 0): FirmwareFile =>
+  fileOf(name, 1, new Uint8Array(length).fill(0x5a), { attributes });
 
 test("a GUID is stored with its first three groups little-endian", () => {
   const bytes = new Uint8Array(16);
@@ -83,18 +48,8 @@ test("a GUID is stored with its first three groups little-endian", () => {
   assert.throws(() => guid.write(view, 0, "no GUID"), ThimbleError);
 });
 
-test("LZMA data come back, with the size in the header", () => {
-  const random = new SeededRandom(testSeed());
-  for (const length of [0, 1, 100, 70_000]) {
-    const data = random.fill(new Uint8Array(length));
-    const packed = lzmaEncode(data);
-    assert.equal(Buffer.from(packed).readUInt32LE(5), length);
-    assert.deepEqual(Buffer.from(lzmaDecode(packed)), Buffer.from(data), `seed ${random.seed}`);
-  }
-});
-
 test("checksums of an assembled volume and file come out as the specification wants", () => {
-  const image = assembleImage(smallImage(new SeededRandom(1), false));
+  const image = bytesOf([volumeOf(1024, [applicationFile(NAME_A, new Uint8Array(301).fill(3))])]);
   const header = volumeHeader.decode(image);
   assert.equal(sum16(image.subarray(0, header.headerLength)), 0);
   const file = image.slice(header.headerLength, header.headerLength + fileHeader.size);
@@ -103,54 +58,214 @@ test("checksums of an assembled volume and file come out as the specification wa
   assert.equal(sum8(file), 0);
 });
 
-test("a made image reads back the same, packed or not", () => {
-  for (const compressed of [false, true]) {
-    const bytes = assembleImage(smallImage(new SeededRandom(2), compressed));
-    const read = parseImage(bytes);
-    assert.equal(findFiles(read, NAME_A).length, 1);
-    assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
+test("a made image reads back the same, however it is packed and whatever erased bytes are", () => {
+  const random = new SeededRandom(2);
+  for (const codec of codecChoices) {
+    for (const eraseByte of [0xff, 0]) {
+      const made = smallFirmware({ codec, eraseByte, fill: (target) => random.fill(target) });
+      const bytes = assembleImage(made);
+      const read = parseImage(bytes);
+      const why = `${codec}, erased to ${eraseByte}`;
+      assert.deepEqual(read.problems, [], why);
+      assert.equal(findFiles(read, SHELL).length, 1, why);
+      assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes), why);
+    }
   }
 });
 
-test("files that do not fit are refused with the number of bytes", () => {
-  const tooLarge = emptyVolume(1024, [applicationFile(NAME_A, new Uint8Array(1000))]);
-  assert.throws(() => assembleImage({ parts: [tooLarge] }), /need 76 bytes more than its 1024/);
+test("edk2's compression under the number of the standard one is told by what comes out", () => {
+  const random = new SeededRandom(9);
+  const made = smallFirmware({ codec: "efi", fill: (target) => random.fill(target) });
+  const volume = made.parts[0] as Volume;
+  const [file] = volume.files as [FirmwareFile];
+  const [section] = file.content as [ReturnType<typeof encapsulation>];
+  const variant = { ...section, codec: "tiano" } as const;
+  const bytes = bytesOf([{ ...volume, files: [{ ...file, content: [variant] }] }]);
+  const read = parseWhole(bytes);
+  assert.match(formatRomReport(inspectRom(bytes)), /section compression, .*, Tiano/);
+  assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
 });
 
-/** Everything a reader may do with a broken image: read it, or refuse it with a ThimbleError. */
-function readOrRefuse(bytes: Uint8Array, why: () => string): boolean {
+test("a large file of FFS3 reads back the same, and is an error in FFS2", () => {
+  const file = fileOf(NAME_A, 1, new Uint8Array(1000), { attributes: FILE_ATTRIBUTE_LARGE });
+  const bytes = bytesOf([volumeOf(2048, [file], { fileSystem: FILE_SYSTEM_FFS3 })]);
+  assert.deepEqual(Buffer.from(assembleImage(parseWhole(bytes))), Buffer.from(bytes));
+  const wrong = bytesOf([volumeOf(2048, [file])]);
+  assert.match(parseImage(wrong).problems[0]?.message ?? "", /large file outside of FFS3/);
+});
+
+test("deleted files, and data after the last file or between files, are kept", () => {
+  const deleted = { ...raw(NAME_B, 40), state: 0xff ^ 0x1f, storedChecksum: 0x77 };
+  const odd = { ...raw(NAME_A, 13), gap: Uint8Array.of(1, 2, 3) };
+  const tail = new Uint8Array(100).fill(0xff).fill(9, 50);
+  const volume = volumeOf(1024, [deleted, odd]);
+  const end = fileStarts({ ...volume, files: [...volume.files, raw(NAME_A, 0)] })[2] as number;
+  const bytes = bytesOf([
+    { ...volume, sizeBytes: 1024, tail: new Uint8Array([...tail]).slice(0, 1024 - end) },
+  ]);
+  const read = parseWhole(bytes);
+  assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
+  const [part] = read.parts;
+  assert.ok(part?.kind === "volume" && part.tail !== undefined && part.files.length === 2);
+  assert.equal(freeBytes(part), 0);
+});
+
+test("a damaged file leaves the rest of the image readable, and is named", () => {
+  const first = volumeOf(1024, [raw(NAME_A, 100)]);
+  const bytes = bytesOf([first, volumeOf(1024, [raw(NAME_B, 100)])]);
+  bytes[volumeHeader.size + 16] = 0x11; // in the first file's name
+  const read = parseImage(bytes);
+  assert.equal(read.problems.length, 1);
+  assert.match(
+    read.problems[0]?.message ?? "",
+    /^The volume at 0x0: the file at 0x48 has a wrong header checksum/,
+  );
+  assert.deepEqual(
+    read.parts.map((part) => part.kind),
+    ["opaque", "volume"],
+  );
+  assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
+  assert.throws(() => parseWhole(bytes), /wrong header checksum/);
+});
+
+test("volumes nested without end are refused", () => {
+  let sizeBytes = 4096;
+  let volume = volumeOf(sizeBytes, []);
+  for (let depth = 0; depth < 12; depth++) {
+    sizeBytes += 4096;
+    volume = volumeOf(sizeBytes, [fileOf(NAME_B, 0x0b, [volumeSection(volume)])]);
+  }
+  const read = parseImage(bytesOf([volume]));
+  assert.match(read.problems[0]?.message ?? "", /nested more than 8 deep/);
+});
+
+test("what an image unpacks to is bounded as a whole, and so are its files", () => {
+  // Six sections of 60 MB of zeros each, a few KB packed: the fifth goes over the limit.
+  const zeros = leaf(0x19, new Uint8Array(60_000_000));
+  const sections = Array.from({ length: 6 }, () => encapsulation("efi", [zeros]));
+  const packedOnce = bytesOf([volumeOf(1024 * 1024, [fileOf(NAME_B, 2, [sections[0] as never])])]);
+  const one = parseImage(packedOnce).parts[0] as Volume;
+  const [section] = (one.files[0] as FirmwareFile).content as [ReturnType<typeof encapsulation>];
+  const bomb = bytesOf([
+    volumeOf(1024 * 1024, [
+      fileOf(
+        NAME_B,
+        2,
+        Array.from({ length: 6 }, () => section),
+      ),
+    ]),
+  ]);
+  const { problems } = parseImage(bomb);
+  assert.equal(problems.length, 2);
+  assert.match(problems[0]?.message ?? "", /claim to unpack to 6\d+ bytes; \d+ are left/);
+
+  const many = Array.from({ length: 110_000 }, () => raw(NAME_A, 0));
+  assert.throws(() => parseImage(bytesOf([volumeOf(3 * 1024 * 1024, many)])), /more than 100000 files/);
+});
+
+test("files that do not fit are refused with the number of bytes", () => {
+  const tooLarge = volumeOf(1024, [applicationFile(NAME_A, new Uint8Array(1000))]);
+  assert.throws(() => assembleVolume(tooLarge), /need 76 bytes more than its 1024/);
+});
+
+test("a changed file stays where it is, and so do the others", () => {
+  const files = [raw(NAME_A, 100), padFile(200, 0xff), raw(NAME_B, 100)];
+  const volume = volumeOf(2048, files);
+  const starts = fileStarts(volume);
+  const larger = changeFiles(volume, { replaced: new Map([[0, raw(NAME_A, 250)]]), added: [] });
+  assert.equal(fileStarts(larger)[0], starts[0]);
+  assert.equal(fileStarts(larger).at(-1), starts[2]);
+  const smaller = changeFiles(volume, { replaced: new Map([[0, raw(NAME_A, 10)]]), added: [] });
+  assert.equal(fileStarts(smaller).at(-1), starts[2]);
+  assert.equal(
+    fileLength(smaller.files[1] as FirmwareFile),
+    fileLength(volume.files[1] as FirmwareFile) + 88,
+  );
+});
+
+test("a changed file that no longer fits its place goes to the end, then over pads, then is refused", () => {
+  const files = [raw(NAME_A, 100), raw(NAME_B, 100), padFile(600, 0xff), raw(NAME_B, 50)];
+  const room = changeFiles(volumeOf(2048, files), { replaced: new Map([[0, raw(NAME_A, 300)]]), added: [] });
+  assert.deepEqual(
+    room.files.map(({ name }) => name.slice(0, 4)),
+    ["FFFF", "1111", "FFFF", "1111", "0011"],
+  );
+  const tight = changeFiles(volumeOf(1024, files), { replaced: new Map([[0, raw(NAME_A, 300)]]), added: [] });
+  assert.deepEqual(
+    tight.files.map(({ name }) => name.slice(0, 4)),
+    ["FFFF", "1111", "0011", "FFFF", "1111"],
+  );
+  const change = { replaced: new Map([[0, raw(NAME_A, 700)]]), added: [] };
+  assert.throws(
+    () => changeFiles(volumeOf(1024, files), change),
+    (error) => error instanceof VolumeFullError && error.missingBytes === 700 + 24 - 600,
+  );
+});
+
+test("files keep the alignment that they ask for (generated)", () => {
+  const random = new SeededRandom(testSeed());
+  for (let round = 0; round < 500; round++) {
+    const attributes = random.below(5) << 3; // up to 1024 bytes
+    const alignment = [1, 16, 128, 512, 1024][attributes >> 3] as number;
+    const before = raw(NAME_B, random.below(300));
+    const volume = volumeOf(4096, [before, padFile(1000 + 8 * random.below(100), 0xff), raw(NAME_B, 10)]);
+    const file = raw(NAME_A, random.below(300), attributes);
+    const changed = changeFiles(volume, { replaced: new Map(), added: [file] });
+    const at = changed.files.indexOf(file);
+    const start = fileStarts(changed)[at] as number;
+    const why = `seed ${random.seed}, round ${round}`;
+    assert.equal((start + fileHeader.size) % alignment, 0, why);
+    const bytes = assembleVolume(changed);
+    assert.deepEqual(Buffer.from(assembleImage(parseWhole(bytes))), Buffer.from(bytes), why);
+  }
+});
+
+test("a volume grows by whole blocks, unless something is bound to its end", () => {
+  const volume = volumeOf(1024, [raw(NAME_A, 100)]);
+  const grown = growVolume(volume, 700);
+  assert.equal(grown.sizeBytes, 2048);
+  assert.deepEqual(parseImage(assembleVolume(grown)).problems, []);
+  assert.throws(() => growVolume({ ...volume, tail: new Uint8Array(8) }, 1), /data after its last file/);
+  const top = fileOf("1BA0062E-C779-4582-8566-336AE8F78F09", 1, new Uint8Array(8));
+  assert.throws(() => growVolume(volumeOf(1024, [top]), 1), /has to be at its end/);
+});
+
+/** Everything a reader may do with a broken image: read it, or name what is wrong. Returns whether all was right. */
+function readOrName(bytes: Uint8Array, why: () => string): boolean {
   try {
     const image = parseImage(bytes);
-    // What is accepted must be understood: it comes out again byte for byte.
-    assert.deepEqual(Buffer.from(assembleImage(image)), Buffer.from(bytes), why());
-    inspectImage(image, true);
-    return true;
+    // Nothing is lost, and what is accepted is understood: it comes out again byte for byte.
+    assert.ok(Buffer.from(assembleImage(image)).equals(bytes), why());
+    formatRomReport(inspectRom(bytes), true);
+    return image.problems.length === 0;
   } catch (error) {
     if (error instanceof ThimbleError) return false;
     throw new Error(why(), { cause: error });
   }
 }
 
-test("damaged images are refused or understood, never worse (generated)", () => {
+test("damaged images are understood or named, never worse (generated)", () => {
   const random = new SeededRandom(testSeed());
-  const good = assembleImage(smallImage(random, false));
-  let refused = 0;
-  for (let round = 0; round < 20_000; round++) {
-    const bytes = good.slice();
-    const changes = 1 + random.below(4);
-    // Mostly in headers, where a change means something.
-    for (let i = 0; i < changes; i++)
-      bytes[random.below(random.below(2) === 0 ? 256 : bytes.length)] = random.u32();
-    if (!readOrRefuse(bytes, () => `seed ${random.seed}, round ${round}`)) refused++;
+  for (const codec of [undefined, "plain", "tiano", "efi"] as const) {
+    const good = assembleImage(smallFirmware({ codec, fill: (target) => random.fill(target) }));
+    let wrong = 0;
+    for (let round = 0; round < 1500; round++) {
+      const bytes = good.slice();
+      // Mostly in headers, where a change means something.
+      for (let i = random.below(4); i >= 0; i--) {
+        bytes[random.below(random.below(2) === 0 ? 256 : bytes.length)] = random.u32();
+      }
+      if (!readOrName(bytes, () => `${codec}, seed ${random.seed}, round ${round}`)) wrong++;
+    }
+    assert.ok(wrong > 500, `only ${wrong} of 1500 found wrong, ${codec}, seed ${random.seed}`);
   }
-  assert.ok(refused > 10_000, `only ${refused} of 20,000 refused, seed ${random.seed}`);
 });
 
-test("damaged headers with right checksums are refused or understood (generated)", () => {
+test("damaged headers with right checksums are understood or named (generated)", () => {
   const random = new SeededRandom(testSeed());
-  const good = assembleImage(smallImage(random, false));
+  const good = assembleImage(smallFirmware({ fill: (target) => random.fill(target) }));
   const { headerLength } = volumeHeader.decode(good);
-  for (let round = 0; round < 20_000; round++) {
+  for (let round = 0; round < 4000; round++) {
     const bytes = good.slice();
     const at = headerLength + (random.below(2) === 0 ? 0 : random.below(64));
     if (random.below(2) === 0) {
@@ -163,84 +278,30 @@ test("damaged headers with right checksums are refused or understood (generated)
       fileHeader.patch(header, 0, { headerChecksum: 0, fileChecksum: 0, state: 0 });
       fileHeader.patch(bytes, headerLength, { headerChecksum: -sum8(header) & 0xff });
     }
-    readOrRefuse(bytes, () => `seed ${random.seed}, round ${round}`);
+    readOrName(bytes, () => `seed ${random.seed}, round ${round}`);
   }
 });
 
-test("truncated images are refused or understood at every length", () => {
-  const good = assembleImage(smallImage(new SeededRandom(3), false));
+test("truncated images are understood or named at every length", () => {
+  const random = new SeededRandom(3);
+  const volume = volumeOf(2048, [
+    fileOf(NAME_A, 9, [leaf(SECTION_TYPE_PE32, random.fill(new Uint8Array(700)))]),
+  ]);
+  const good = bytesOf([volume]);
   for (let length = 0; length < good.length; length++) {
-    readOrRefuse(good.subarray(0, length), () => `length ${length}`);
+    assert.equal(
+      readOrName(good.subarray(0, length), () => `length ${length}`),
+      length < volumeHeader.size,
+    );
   }
 });
 
-test("damaged LZMA data are refused (generated)", () => {
+test("damaged LZMA data are named (generated)", () => {
   const random = new SeededRandom(testSeed());
-  const good = assembleImage(smallImage(random, true));
-  for (let round = 0; round < 100; round++) {
+  const good = assembleImage(smallFirmware({ codec: "lzma", fill: (target) => random.fill(target) }));
+  for (let round = 0; round < 60; round++) {
     const bytes = random.below(4) === 0 ? good.slice(0, random.below(good.length)) : good.slice();
     bytes[random.below(Math.min(700, bytes.length))] = random.u32();
-    readOrRefuse(bytes, () => `seed ${random.seed}, round ${round}`);
+    readOrName(bytes, () => `seed ${random.seed}, round ${round}`);
   }
-});
-
-test("volumes nested without end are refused", () => {
-  let sizeBytes = 4096;
-  let volume = emptyVolume(sizeBytes, []);
-  for (let depth = 0; depth < 12; depth++) {
-    const section = { kind: "volume-section", type: SECTION_TYPE_VOLUME, longHeader: false, volume } as const;
-    sizeBytes += 4096;
-    volume = emptyVolume(sizeBytes, [
-      { name: NAME_B, type: 0x0b, attributes: 0, state: FILE_STATE_VALID, content: [section] },
-    ]);
-  }
-  assert.throws(() => parseImage(assembleImage({ parts: [volume] })), /nested more than/);
-});
-
-describe("stock OVMF", () => {
-  const images: { name: string; bytes: Buffer }[] = [];
-  before(async () => {
-    for (const suite of ["bookworm", "trixie"] as const) {
-      const { codePath, varsPath } = await ovmfFirmware(suite);
-      for (const path of [codePath, varsPath]) images.push({ name: path, bytes: readFileSync(path) });
-    }
-  });
-
-  test("comes out byte for byte as it went in", () => {
-    for (const { name, bytes } of images) {
-      assert.ok(Buffer.from(assembleImage(parseImage(bytes))).equals(bytes), name);
-    }
-  });
-
-  test("has the Shell once, found by structure", () => {
-    const code = parseImage((images[0] as { bytes: Buffer }).bytes);
-    const found = findFiles(code, SHELL);
-    assert.equal(found.length, 1);
-    assert.equal(moduleName((found[0] as { file: FirmwareFile }).file), "Shell");
-    assert.match(inspectImage(code), /7C04A583-9E3E-4F1C-AD65-E05268D0B4D1 application, \d+ bytes Shell/);
-  });
-
-  test("a replaced and padded image reads back with every other file where it was", () => {
-    const stock = parseImage((images[0] as { bytes: Buffer }).bytes);
-    const pe = new Uint8Array(100_000).fill(0x90);
-    const padded = replaceWithPads(stock, (file) => moduleName(file) === "TlsDxe");
-    const changed = replaceFile(padded, SHELL, applicationFile(SHELL, pe));
-    const read = parseImage(assembleImage(changed));
-
-    const [before] = findFiles(stock, SHELL);
-    const [after] = findFiles(read, SHELL);
-    assert.ok(before && after);
-    assert.equal(after.volume.files.length, before.volume.files.length + 1);
-    const expected = freeBytes(before.volume) - pe.length;
-    assert.ok(Math.abs(freeBytes(after.volume) - expected) < 64);
-    for (const [index, file] of before.volume.files.entries()) {
-      const name = moduleName(file);
-      if (name === "TlsDxe" || name === "Shell") continue;
-      assert.deepEqual(after.volume.files[index], file, name);
-    }
-    const content = after.file.content;
-    assert.ok(!(content instanceof Uint8Array) && content[0]?.kind === "leaf");
-    assert.equal(content[0].type, SECTION_TYPE_PE32);
-    assert.deepEqual(Buffer.from(content[0].data), Buffer.from(pe));
-  });
 });

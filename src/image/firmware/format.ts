@@ -39,8 +39,16 @@ export const volumeExtHeader = packed("EFI_FIRMWARE_VOLUME_EXT_HEADER", "PI 1.8,
 });
 
 export const VOLUME_SIGNATURE = "_FVH";
-/** EFI_FVB2_ERASE_POLARITY: erased bytes read as 0xFF. The only polarity in use, and the only one supported. */
+/** EFI_FVB2_ERASE_POLARITY: erased bytes read as 0xFF; without it as 0. */
 export const VOLUME_ERASE_POLARITY = 0x800;
+/** The longest header accepted: real ones have a block map of one to a few entries. */
+export const VOLUME_HEADER_BYTES_MAX = 4096;
+
+/** EFI_FV_BLOCK_MAP_ENTRY: the header ends in a list of them, closed by one of zeros. */
+export const blockMapEntry = packed("EFI_FV_BLOCK_MAP", "PI 1.8, volume 3, 3.2.1.1", {
+  numBlocks: u32,
+  length: u32,
+});
 
 export const FILE_SYSTEM_FFS2 = "8C8CE578-8A3D-4F1C-9935-896185C32DD3";
 export const FILE_SYSTEM_FFS3 = "5473C07A-3DCB-4DCA-BD6F-1E9689E7349A";
@@ -64,16 +72,31 @@ export const FILE_ATTRIBUTE_LARGE = 0x01;
 export const FILE_ATTRIBUTE_CHECKSUM = 0x40;
 /** FFS_FIXED_CHECKSUM: what stands in for the file checksum when FFS_ATTRIB_CHECKSUM is off. */
 export const FILE_FIXED_CHECKSUM = 0xaa;
-/** HEADER_CONSTRUCTION, HEADER_VALID and DATA_VALID, inverted because of the erase polarity. */
+/** FFS_ATTRIB_DATA_ALIGNMENT and FFS_ATTRIB_DATA_ALIGNMENT2, which chooses the second half of the table. */
+export const FILE_ATTRIBUTE_ALIGNMENT_SHIFT = 3;
+export const FILE_ATTRIBUTE_ALIGNMENT_2 = 0x02;
+/** Powers of two that a file's content is aligned to, by FFS_ATTRIB_DATA_ALIGNMENT2 and FFS_ATTRIB_DATA_ALIGNMENT. */
+export const fileAlignmentShifts = [0, 4, 7, 9, 10, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24] as const;
+
+/** PI 1.8, volume 3, 3.2.3.1, "EFI_FFS_FILE_STATE": a file is in the state of its highest bit. */
+export const FILE_STATE_HEADER_VALID = 0x02;
+export const FILE_STATE_DATA_VALID = 0x04;
+export const FILE_STATE_MARKED_FOR_UPDATE = 0x08;
+export const FILE_STATE_DELETED = 0x10;
+export const FILE_STATE_HEADER_INVALID = 0x20;
+/** HEADER_CONSTRUCTION, HEADER_VALID and DATA_VALID, inverted as in a volume that erases to 0xFF. */
 export const FILE_STATE_VALID = 0xf8;
 /** Files start at multiples of this from the start of their volume. */
 export const FILE_ALIGNMENT_BYTES = 8;
 
 export const FILE_TYPE_RAW = 0x01;
+export const FILE_TYPE_DXE_CORE = 0x05;
 export const FILE_TYPE_APPLICATION = 0x09;
 /** Types from here on are defined by vendors or by the file system and hold no sections. */
 export const FILE_TYPE_OEM_FIRST = 0xc0;
 export const FILE_TYPE_PAD = 0xf0;
+/** EFI_FFS_VOLUME_TOP_FILE_GUID: this file has to end where its volume ends. */
+export const VOLUME_TOP_FILE = "1BA0062E-C779-4582-8566-336AE8F78F09";
 /** The name of pad files. */
 export const PAD_FILE_NAME = "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF";
 
@@ -116,11 +139,27 @@ export const guidedSection = packed("EFI_GUID_DEFINED_SECTION", "PI 1.8, volume 
   attributes: u16,
 });
 
+/** Follows the section header of a compression section. */
+export const compressionSection = packed("EFI_COMPRESSION_SECTION", "PI 1.8, volume 3, 3.2.5.2", {
+  uncompressedLength: u32,
+  compressionType: u8,
+});
+
+export const COMPRESSION_NONE = 0;
+/** EFI_STANDARD_COMPRESSION: the algorithm of UEFI 2.10, chapter 19; some vendors' images hold edk2's variant. */
+export const COMPRESSION_STANDARD = 1;
+/** EFI_CUSTOMIZED_COMPRESSION in older edk2 images: LZMA-alone data. */
+export const COMPRESSION_CUSTOMIZED = 2;
+
 /** Sections start at multiples of this from the start of their file's or section's content. */
 export const SECTION_ALIGNMENT_BYTES = 4;
 
+export const SECTION_TYPE_COMPRESSION = 0x01;
 export const SECTION_TYPE_GUIDED = 0x02;
+export const SECTION_TYPE_DISPOSABLE = 0x03;
 export const SECTION_TYPE_PE32 = 0x10;
+export const SECTION_TYPE_TE = 0x12;
+export const SECTION_TYPE_VERSION = 0x14;
 export const SECTION_TYPE_UI = 0x15;
 export const SECTION_TYPE_VOLUME = 0x17;
 
@@ -143,8 +182,20 @@ export const sectionTypeNames: Readonly<Record<number, string>> = {
   28: "MM depex",
 };
 
-/** Sections of this definition hold LZMA-alone data with the size in its header. */
+/** Definitions of GUID-defined sections. LZMA-alone data with the size in their header. */
 export const SECTION_LZMA = "EE4E5898-3914-4259-9D6E-DC7BD79403CF";
+/** The same, of data whose x86 jumps and calls were made absolute before. */
+export const SECTION_LZMA_X86 = "D42AE6BD-1352-4BFB-909A-CA72A6EAE889";
+/** edk2's variant of the UEFI compression. */
+export const SECTION_TIANO = "A31280AD-481E-41B6-95E8-127F4C984779";
+/** EFI_GUIDED_SECTION_CRC32: a checksum in front of plain sections (PI 1.8, volume 3, 3.2.5.7). */
+export const SECTION_CRC32 = "FC1BCDB0-7D31-49AA-936A-A4600D9DD083";
+
+/** EFI_GUIDED_SECTION_PROCESSING_REQUIRED: the data are not plain sections. */
+export const GUIDED_PROCESSING_REQUIRED = 0x01;
+
+/** Between a CRC32 section's header and its data. */
+export const crc32Section = packed("CRC32_SECTION_HEADER", "PI 1.8, volume 3, 3.2.5.7", { crc32: u32 });
 
 /** The sum of bytes, modulo 256. */
 export function sum8(data: Uint8Array): number {

@@ -10,6 +10,16 @@ import type { Guid } from "./guid.ts";
 /** A flash image: volumes with bytes between them. */
 export interface FirmwareImage {
   readonly parts: readonly (Volume | Opaque)[];
+  /** What could not be read. Those bytes are in the tree all the same, as they are. */
+  readonly problems: readonly Problem[];
+}
+
+/** Something in a flash image that is damaged, or of a kind that is not known. */
+export interface Problem {
+  /** Index of the part of the image that it is in. */
+  readonly part: number;
+  /** Sentences: which object, where, what is wrong. */
+  readonly message: string;
 }
 
 /** Bytes that are kept as they are. */
@@ -25,24 +35,35 @@ export interface Volume {
   readonly prologue: Uint8Array;
   readonly sizeBytes: number;
   readonly fileSystem: Guid;
+  /** What erased bytes read as: 0xFF or 0. */
+  readonly eraseByte: number;
   readonly files: readonly FirmwareFile[];
+  /** What stands after the last file, up to the volume's end, where that is more than erased bytes. */
+  readonly tail?: Uint8Array;
 }
 
 export interface FirmwareFile {
   readonly name: Guid;
   readonly type: number;
   readonly attributes: number;
+  /** As stored: inverted in a volume that erases to 0xFF. */
   readonly state: number;
   /** The sections, or the bytes of a file that has none. */
   readonly content: readonly Section[] | Uint8Array;
+  /** The checksum as stored, of a file that is kept although it is wrong: a deleted or unfinished one. */
+  readonly storedChecksum?: number;
+  /** The bytes up to the next file, where they are not erased ones. */
+  readonly gap?: Uint8Array;
 }
 
-export type Section = LeafSection | VolumeSection | LzmaSection;
+export type Section = LeafSection | VolumeSection | Encapsulation;
 
 interface SectionBase {
   readonly type: number;
   /** The header was of the long form although the size did not ask for it. */
   readonly longHeader: boolean;
+  /** The bytes up to the next section, where they are not the usual zeros. */
+  readonly gap?: Uint8Array;
 }
 
 export interface LeafSection extends SectionBase {
@@ -55,23 +76,46 @@ export interface VolumeSection extends SectionBase {
   readonly volume: Volume;
 }
 
-/** A GUID-defined section whose data are compressed by LZMA. */
-export interface LzmaSection extends SectionBase {
-  readonly kind: "lzma";
-  readonly attributes: number;
+/** How an encapsulating section stores the sections in it (codecs.ts). */
+export type CodecName = "plain" | "crc32" | "lzma" | "lzma-x86" | "tiano" | "efi";
+
+/** A section of further sections: a compression section, a GUID-defined one or a disposable one. */
+export interface Encapsulation extends SectionBase {
+  readonly kind: "encapsulation";
+  readonly codec: CodecName;
+  /** What follows the section header up to the data. */
+  readonly header: Uint8Array;
   readonly children: readonly Section[];
-  /** The compressed form as it was read. Absent once a child has changed: compressing again gives other bytes. */
-  readonly compressed?: Uint8Array;
+  /** The data as they were read. Absent once a child has changed: packing again gives other bytes. */
+  readonly stored?: Uint8Array;
+}
+
+/** Whether a section's children are stored in another form than their own bytes. */
+export function isCompressed(section: Encapsulation): boolean {
+  return section.codec !== "plain" && section.codec !== "crc32";
 }
 
 /** The text of a file's UI section: the module's name. */
 export function moduleName(file: FirmwareFile): string | undefined {
-  if (file.content instanceof Uint8Array) return undefined;
-  for (const section of file.content) {
+  return file.content instanceof Uint8Array ? undefined : uiText(file.content);
+}
+
+/** Some modules have their sections, the UI section included, in an encapsulating one. */
+function uiText(sections: readonly Section[]): string | undefined {
+  for (const section of sections) {
+    if (section.kind === "encapsulation") {
+      const inner = uiText(section.children);
+      if (inner !== undefined) return inner;
+    }
     if (section.kind !== "leaf" || section.type !== SECTION_TYPE_UI) continue;
-    const text = Buffer.from(section.data).toString("utf16le");
-    const end = text.indexOf("\0");
-    return end < 0 ? text : text.slice(0, end);
+    return utf16(section.data);
   }
   return undefined;
+}
+
+/** Text of UTF-16 up to its terminating zero. */
+export function utf16(data: Uint8Array): string {
+  const text = Buffer.from(data).toString("utf16le");
+  const end = text.indexOf("\0");
+  return end < 0 ? text : text.slice(0, end);
 }

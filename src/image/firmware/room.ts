@@ -1,0 +1,80 @@
+/**
+ * How much room giving up modules would make. In a compressed section that depends on everything else in it; the estimate
+ * is what a group's modules take when they are packed together by themselves.
+ */
+import { assembleFile, fileLength } from "./assemble.ts";
+import { encodedLength } from "./codecs.ts";
+import { concatBytes } from "./format.ts";
+import { groupOf, optionalGroups } from "./optional.ts";
+import {
+  type CodecName,
+  type FirmwareFile,
+  type FirmwareImage,
+  isCompressed,
+  moduleName,
+  type Section,
+  type Volume,
+} from "./tree.ts";
+
+/** What a group of modules takes in the flash. */
+export interface DropGain {
+  readonly group: string;
+  /** For people: what the firmware can no longer do without them. */
+  readonly loses: string;
+  readonly bytes: number;
+  readonly modules: readonly ModuleGain[];
+}
+
+export interface ModuleGain {
+  readonly module: string;
+  /** Taken in the flash, when packed alone: together modules take less. */
+  readonly bytes: number;
+}
+
+/** A module, and the innermost compression around it. */
+interface Found {
+  readonly file: FirmwareFile;
+  readonly codec: CodecName | undefined;
+}
+
+/** Every optional group of which the image has modules. Errors: `xz_failed`. */
+export function dropGains(image: Pick<FirmwareImage, "parts">): DropGain[] {
+  const found: Found[] = [];
+  for (const part of image.parts) if (part.kind === "volume") findIn(part, undefined, found);
+  return optionalGroups.flatMap(({ name, loses }) => {
+    const members = found.filter(({ file }) => groupOf(file)?.name === name);
+    if (members.length === 0) return [];
+    const modules = members
+      .map((member) => ({
+        module: moduleName(member.file) ?? member.file.name,
+        bytes: packedBytes([member]),
+      }))
+      .sort((a, b) => b.bytes - a.bytes);
+    return [{ group: name, loses, bytes: packedBytes(members), modules }];
+  });
+}
+
+function findIn(volume: Volume, codec: CodecName | undefined, found: Found[]): void {
+  for (const file of volume.files) {
+    if (groupOf(file) !== undefined) found.push({ file, codec });
+    else if (!(file.content instanceof Uint8Array)) findInSections(file.content, codec, found);
+  }
+}
+
+function findInSections(sections: readonly Section[], codec: CodecName | undefined, found: Found[]): void {
+  for (const section of sections) {
+    if (section.kind === "volume-section") findIn(section.volume, codec, found);
+    if (section.kind !== "encapsulation") continue;
+    findInSections(section.children, isCompressed(section) ? section.codec : codec, found);
+  }
+}
+
+function packedBytes(members: readonly Found[]): number {
+  let bytes = 0;
+  for (const codec of new Set(members.map((member) => member.codec))) {
+    const files = members.filter((member) => member.codec === codec).map(({ file }) => file);
+    if (codec === undefined) bytes += files.reduce((sum, file) => sum + fileLength(file), 0);
+    else bytes += encodedLength(codec, concatBytes(files.map(assembleFile)));
+  }
+  return bytes;
+}
