@@ -128,6 +128,21 @@ static JSValue gc(JSContext *ctx, JSValueConst self, int argc, JSValueConst *arg
     return JS_UNDEFINED;
 }
 
+/* The value of a script that is kept beside the role's own: a part of it (src/image/runtime/parts.ts). */
+static JSValue load_part(JSContext *ctx, JSValueConst self, int argc, JSValueConst *argv)
+{
+    const char *name = argc == 1 ? JS_ToCString(ctx, argv[0]) : NULL;
+    const struct bundle *part = name ? find_bundle(name) : NULL;
+    JSValue script;
+
+    (void)self;
+    JS_FreeCString(ctx, name);
+    if (!part)
+        return JS_ThrowReferenceError(ctx, "this build has no such part");
+    script = engine_read_script(ctx, part->start, part->end - part->start);
+    return JS_IsException(script) ? script : JS_EvalFunction(ctx, script);
+}
+
 static const JSCFunctionListEntry functions[] = {
     JS_CFUNC_MAGIC_DEF("syscall", 1, do_syscall, SYSCALL_KEEP_LOCK),
     JS_CFUNC_MAGIC_DEF("syscallBlocking", 1, do_syscall, SYSCALL_GIVE_LOCK),
@@ -139,6 +154,7 @@ static const JSCFunctionListEntry functions[] = {
     JS_CFUNC_DEF("startIoctlThread", 3, start_ioctl_thread),
     JS_CFUNC_DEF("runJobs", 0, run_jobs_now),
     JS_CFUNC_DEF("gc", 0, gc),
+    JS_CFUNC_DEF("loadPart", 1, load_part),
 };
 
 void bridge_init(JSContext *ctx, int argc, char **argv)

@@ -25,7 +25,7 @@ static void set_signal(int signal, void (*handler)(int))
     sigaction(signal, &action, NULL);
 }
 
-static const struct bundle *find_bundle(const char *role)
+const struct bundle *find_bundle(const char *role)
 {
     size_t i;
 

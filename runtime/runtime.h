@@ -48,7 +48,7 @@ void bridge_init(JSContext *ctx, int argc, char **argv);
 /* bridge.onUnhandledRejection when a script has set it; otherwise undefined. The caller frees it. */
 JSValue bridge_rejection_handler(JSContext *ctx);
 
-/* Generated: the compiled bundle of each role. */
+/* Generated: the compiled bundle of each role, and of each part of one ("vmm.disks"). */
 struct bundle {
     const char *role;
     const uint8_t *start;
@@ -56,5 +56,10 @@ struct bundle {
 };
 extern const struct bundle bundles[];
 extern const size_t bundle_count;
+
+/* main.c */
+
+/* Null when this build has none of that name. */
+const struct bundle *find_bundle(const char *role);
 
 #endif

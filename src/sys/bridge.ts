@@ -53,6 +53,9 @@ export interface Bridge {
   /** Collects reference cycles now. */
   gc(): void;
 
+  /** The value of a part's script (src/image/runtime/parts.ts). Throws for a name that the build does not have. */
+  loadPart(name: string): unknown;
+
   /** Called for a promise rejected with nobody listening; the default prints it and ends the process with status 70. */
   onUnhandledRejection?: (reason: unknown) => void;
 }

@@ -11,39 +11,32 @@ import { ThreadGate } from "../sys/eventfd.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
 import { mapGuestRam } from "../sys/memory.ts";
-import { buildAcpiTables, directBootConfig } from "./acpi/tables.ts";
-import { loadKernel } from "./boot/load.ts";
+import type { buildAcpiTables } from "./acpi/tables.ts";
 import { forField, openBootFile } from "./boot-files.ts";
 import { MmioBus } from "./bus/mmio.ts";
 import { PciBus } from "./bus/pci/bus.ts";
 import { PioBus } from "./bus/pio.ts";
 import type { DirectBoot, DiskLimits, VmmConfig } from "./config.ts";
 import type { CharBackend, Clock } from "./contract.ts";
-import { guestCpuid, physicalAddressBits } from "./cpu/cpuid.ts";
 import { createExitHandler, type MachineControl } from "./cpu/exits.ts";
-import { modelCpuid } from "./cpu/model.ts";
-import { FIRMWARE_MSRS, RESET_MSRS } from "./cpu/msrs.ts";
 import { type RunnableVcpu, VcpuThreads } from "./cpu/vcpu-threads.ts";
 import { AcpiPm } from "./devices/acpi-pm/acpi-pm.ts";
 import { DebugConsole, DebugExit } from "./devices/debug/debug-ports.ts";
 import type { BochsDisplay } from "./devices/display/bochs-display.ts";
-import { FwCfg } from "./devices/fw-cfg/fw-cfg.ts";
 import { I8042 } from "./devices/i8042/i8042.ts";
 import { Ps2Keyboard } from "./devices/i8042/keyboard.ts";
 import { PostCodePort, SystemControlPortA } from "./devices/legacy-ports/legacy-ports.ts";
 import { ResetControl } from "./devices/reset/reset-control.ts";
 import { Rtc } from "./devices/rtc/rtc.ts";
 import { Uart16550 } from "./devices/serial/uart16550.ts";
-import { addMachineItems } from "./firmware/files.ts";
-import { type AttachedFirmware, attachFirmware, firmwareHostBridge } from "./firmware/firmware.ts";
-import { placeSmbios } from "./firmware/smbios.ts";
-import { attachDisplay, firmwareScreen } from "./graphics.ts";
-import { InputRouter } from "./input-router.ts";
+import type { AttachedFirmware } from "./firmware/firmware.ts";
+import type { InputRouter } from "./input-router.ts";
 import { Capability } from "./kvm/bits.ts";
 import { KvmDoorbellController } from "./kvm/doorbells.ts";
 import { InterruptLines, KvmMsiController } from "./kvm/interrupts.ts";
 import { KvmSystem, type KvmVm } from "./kvm/kvm.ts";
 import { GuestMemory, layoutRam } from "./memory/guest-memory.ts";
+import { displayPart, firmwarePart, startPart } from "./parts.ts";
 import { FirmwareLayout, firmwareWindow64, Gsi, Mmio, Port, pciWindow64 } from "./platform.ts";
 import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import type { NamedChannel } from "./virtio/serial/device.ts";
@@ -119,6 +112,7 @@ export class Machine implements MachineControl {
     if (config.cpus > maxCpus) {
       throw new ThimbleError("bad_config", `cpus: this host's KVM gives a VM at most ${maxCpus}`);
     }
+    const { FIRMWARE_MSRS, guestCpuid, modelCpuid, physicalAddressBits, RESET_MSRS } = startPart();
     const cpuid = modelCpuid(system.supportedCpuid(), config.cpu);
     const firmware = "firmware" in config.boot ? config.boot : null;
     const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
@@ -142,7 +136,7 @@ export class Machine implements MachineControl {
     });
     const ps2 = this.#addLegacyDevices(config, lines);
     this.#addDebugDevices(config);
-    const hostBridge = firmware ? firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
+    const hostBridge = firmware ? firmwarePart().firmwareHostBridge(this.#mmio, () => pci.ecam) : undefined;
     const pci: PciBus = new PciBus({
       window: Mmio.pciWindow,
       mmio: this.#mmio,
@@ -175,9 +169,9 @@ export class Machine implements MachineControl {
     });
     const { input } = this.#virtio;
     this.balloon = this.#virtio.balloon;
-    this.input = input && new InputRouter({ ...input, ps2 });
+    this.input = input && new (displayPart().InputRouter)({ ...input, ps2 });
 
-    this.display = config.graphics === undefined ? null : attachDisplay(this.#vm, pci);
+    this.display = config.graphics === undefined ? null : displayPart().attachDisplay(this.#vm, pci);
 
     const topology = cpuTopology(config.cpus, config.cpu);
     const tscDeadlineTimer = system.checkExtension(Capability.tscDeadlineTimer) !== 0;
@@ -193,7 +187,7 @@ export class Machine implements MachineControl {
     }
     const addressBits = physicalAddressBits(cpuid);
     if (firmware && hostBridge) {
-      this.#firmware = attachFirmware({
+      this.#firmware = firmwarePart().attachFirmware({
         boot: firmware,
         name: config.name,
         cpus: config.cpus,
@@ -208,6 +202,7 @@ export class Machine implements MachineControl {
       });
     } else if (!("firmware" in config.boot)) {
       const window64 = pciWindow64(config.memoryBytes, addressBits);
+      const { buildAcpiTables, directBootConfig, placeSmbios } = startPart();
       const rsdp = buildAcpiTables(this.memory, directBootConfig(config.cpus, window64));
       placeSmbios(this.memory, config.name);
       this.#loadKernel(config.boot, rsdp, vcpus[0] as RunnableVcpu);
@@ -355,6 +350,7 @@ export class Machine implements MachineControl {
     this.#pio.register("debug exit", Port.debugExit, new DebugExit(onExit));
     if ("firmware" in config.boot) return;
     // Test suites ask it for the number of CPUs and the memory.
+    const { addMachineItems, FwCfg } = firmwarePart();
     const fwCfg = new FwCfg(this.memory);
     addMachineItems(fwCfg, config.cpus, this.memory);
     this.#pio.register("firmware configuration", Port.fwCfg, fwCfg);
@@ -365,12 +361,12 @@ export class Machine implements MachineControl {
     const kernelFile = forField("boot.kernel", () => openBootFile(kernel));
     const initrdFile = initrd === undefined ? undefined : forField("boot.initrd", () => openBootFile(initrd));
     const state = forField("boot", () =>
-      loadKernel({
+      startPart().loadKernel({
         memory: this.memory,
         kernel: kernelFile,
         commandLine,
         rsdp,
-        ...(this.display === null ? {} : { screen: firmwareScreen(this.display) }),
+        ...(this.display === null ? {} : { screen: displayPart().firmwareScreen(this.display) }),
         ...(initrdFile === undefined ? {} : { initrd: initrdFile }),
       }),
     );

@@ -21,7 +21,6 @@ import { exit, getpid } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
 import { SIGHUP, SIGINT, SIGTERM, watchSignals } from "../sys/signals.ts";
 import { utf8Decode } from "../sys/text.ts";
-import { ChannelSocket } from "./backends/channel-socket.ts";
 import { CharSocket } from "./backends/char-socket.ts";
 import { CharStdio } from "./backends/char-stdio.ts";
 import { DebugFile } from "./backends/debug-file.ts";
@@ -29,14 +28,12 @@ import { listenUnixSocket } from "./backends/unix-socket.ts";
 import { forField } from "./boot-files.ts";
 import { formatArguments, parseArguments, type SocketRole, type VmmArguments } from "./command-line.ts";
 import { type VmmConfig, VmmExit } from "./config.ts";
-import { CONFIG_SIZE_MAX, parseConfig } from "./config-file.ts";
 import type { VmmEndCause } from "./control.ts";
 import { ControlServer } from "./control-server.ts";
 import { describeError } from "./cpu/exits.ts";
-import { runImageJob } from "./image-job.ts";
 import { Machine, type MachineEnd } from "./machine.ts";
-import { Typist } from "./typist.ts";
-import { VncServer } from "./vnc/server.ts";
+import { channelsPart, displayPart, forgetParts, imagesPart, startPart } from "./parts.ts";
+import type { VncServer } from "./vnc/server.ts";
 
 const log = createLogger("vmm");
 
@@ -87,7 +84,7 @@ class Vmm {
       virtioConsole === undefined ? null : new CharSocket(loop, this.#listen("console", virtioConsole.path));
     const channels = (config.channels ?? []).map(({ name, path }, i) => ({
       name,
-      backend: new ChannelSocket(loop, this.#listen(`channel${i}`, path)),
+      backend: new (channelsPart().ChannelSocket)(loop, this.#listen(`channel${i}`, path)),
     }));
     const graphicsFd = graphics === undefined ? -1 : this.#listen("graphics", graphics.path);
     const controlFd = controlSocket === undefined ? -1 : this.#listen("control", controlSocket);
@@ -118,7 +115,7 @@ class Vmm {
     this.#vnc =
       display === null || input === null
         ? null
-        : new VncServer(graphicsFd, {
+        : new (displayPart().VncServer)(graphicsFd, {
             name: config.name,
             screen: display,
             sink: input,
@@ -127,6 +124,8 @@ class Vmm {
             log: complaints,
           });
     this.#control = controlFd < 0 ? null : this.#serveControl(controlFd);
+    // What only the start needed gives its memory to what runs.
+    forgetParts();
   }
 
   /** Runs until the machine's end, which also ends the process. */
@@ -147,7 +146,7 @@ class Vmm {
 
   #serveControl(fd: number): ControlServer {
     const machine = this.#machine;
-    const typist = machine.input && new Typist(machine.input, new SystemClock(this.#loop));
+    const typist = machine.input && new (displayPart().Typist)(machine.input, new SystemClock(this.#loop));
     return new ControlServer(this.#loop, fd, {
       status: () => ({
         state: machine.ending ? "stopping" : "running",
@@ -217,12 +216,12 @@ class Vmm {
 function start(): never {
   let vmm: Vmm;
   const [, , option, job] = commandLine();
-  if (option === "--image-job" && job !== undefined) runImageJob(job);
+  if (option === "--image-job" && job !== undefined) imagesPart().runImageJob(job);
   try {
     const args = parseArguments(commandLine());
     closeAllBut([...args.inherited.values()]);
     forbidNewPrivileges();
-    const config = parseConfig(readConfig(args.configPath));
+    const config = startPart().parseConfig(readConfig(args.configPath));
     vmm = new Vmm(args, config);
   } catch (error) {
     const isConfig = error instanceof ThimbleError && CONFIG_ERRORS.includes(error.code);
@@ -234,7 +233,7 @@ function start(): never {
 
 function readConfig(path: string): string {
   try {
-    return utf8Decode(readFile(path, CONFIG_SIZE_MAX));
+    return utf8Decode(readFile(path, startPart().CONFIG_SIZE_MAX));
   } catch (error) {
     throw new ThimbleError("bad_config", `--config: ${messageOf(error)}`, { cause: error });
   }

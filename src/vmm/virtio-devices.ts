@@ -9,29 +9,25 @@ import { LimitedDisk } from "./backends/limited-disk.ts";
 import { openDisk } from "./backends/open-disk.ts";
 import { interfaceIndex, openTap } from "./backends/tap.ts";
 import { VhostNet } from "./backends/vhost-net.ts";
-import { VhostVsock } from "./backends/vhost-vsock.ts";
 import { makeBalloon } from "./balloon.ts";
 import { forField } from "./boot-files.ts";
 import type { PciBus } from "./bus/pci/bus.ts";
-import { makeDrives } from "./cd-drives.ts";
 import type { VmmConfig } from "./config.ts";
 import type { CharBackend, Clock, DoorbellController, MsiController } from "./contract.ts";
 import { DiskFaults } from "./disk-faults.ts";
 import type { InterruptLines } from "./kvm/interrupts.ts";
 import type { GuestMemory } from "./memory/guest-memory.ts";
+import { cdromsPart, channelsPart, displayPart } from "./parts.ts";
 import { pciInterrupt } from "./platform.ts";
 import type { VirtioBalloon } from "./virtio/balloon/device.ts";
 import { VirtioBlk } from "./virtio/blk/device.ts";
 import { VirtioConsole } from "./virtio/console/device.ts";
 import type { VirtioDevice } from "./virtio/device.ts";
-import { VirtioInput } from "./virtio/input/device.ts";
-import { KEYBOARD, TABLET } from "./virtio/input/kinds.ts";
+import type { VirtioInput } from "./virtio/input/device.ts";
 import { parseMac, VirtioNet } from "./virtio/net/device.ts";
 import { VirtioPci } from "./virtio/pci-transport.ts";
 import { VirtioRng } from "./virtio/rng/device.ts";
-import { VirtioScsi } from "./virtio/scsi/device.ts";
-import { type NamedChannel, VirtioSerial } from "./virtio/serial/device.ts";
-import { VirtioVsock } from "./virtio/vsock/device.ts";
+import type { NamedChannel } from "./virtio/serial/device.ts";
 
 /** First PCI slot of each kind. Guests name interfaces after slots, so a disk more must not move a network device. */
 const Slot = { rng: 1, console: 2, network: 3, disk: 11, keyboard: 28, tablet: 29 } as const;
@@ -101,17 +97,19 @@ export function attachVirtio(config: VmmConfig, parts: VirtioParts): VirtioDevic
   }
   if (config.vsock !== undefined) {
     const { cid } = config.vsock;
+    const { VhostVsock, VirtioVsock } = channelsPart();
     const kernel = forField("vsock.cid", () => VhostVsock.open(memory, cid));
     const device = new VirtioVsock({ name: "virtio-vsock", memory, cid, kernel, log: parts.complaints });
     attach(Slot.rng, device, parts, FirstSlot.vsock);
   }
   if (parts.channels.length > 0) {
     const { channels } = parts;
-    const device = new VirtioSerial({ name: "virtio-serial", memory, channels });
+    const device = new (channelsPart().VirtioSerial)({ name: "virtio-serial", memory, channels });
     attach(Slot.rng, device, parts, FirstSlot.serial);
   }
-  const drives = makeDrives(config, parts);
-  if (drives.length > 0) {
+  if (config.cdroms !== undefined && config.cdroms.length > 0) {
+    const { makeDrives, VirtioScsi } = cdromsPart();
+    const drives = makeDrives(config, parts);
     attach(Slot.rng, new VirtioScsi({ name: "virtio-scsi", memory, targets: drives }), parts, FirstSlot.scsi);
     backends.push(...drives);
   }
@@ -177,6 +175,7 @@ function once<T>(make: () => T): () => T {
 
 function attachInput(parts: VirtioParts): NonNullable<VirtioDevices["input"]> {
   const { memory } = parts;
+  const { KEYBOARD, TABLET, VirtioInput } = displayPart();
   const keyboard = new VirtioInput({ name: "virtio-keyboard", memory, kind: KEYBOARD });
   const tablet = new VirtioInput({ name: "virtio-tablet", memory, kind: TABLET });
   attach(Slot.keyboard, keyboard, parts);

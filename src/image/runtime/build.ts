@@ -4,11 +4,12 @@
  */
 import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build as esbuild } from "esbuild";
+import { build as esbuild, type Plugin } from "esbuild";
 import { ThimbleError } from "../../base/errors.ts";
 import { buildEngine, COMPILER, type EngineOptions, LINK_FLAGS } from "./engine.ts";
+import { type Part, partsPlugin, type SharedNames, sharedPlugin, walkParts } from "./parts.ts";
 import { LOWERED_NAME, privateNamesPlugin } from "./private-names.ts";
 import { runTool } from "./tool.ts";
 
@@ -25,6 +26,7 @@ export interface RuntimeOptions extends EngineOptions {
 
 /** Sizes in bytes, for the size report. */
 export interface BundleSize {
+  /** Or a role and one of its parts, with a dot between. */
   readonly role: string;
   readonly scriptBytes: number;
   readonly bytecodeBytes: number;
@@ -39,26 +41,67 @@ export interface Runtime {
   readonly bundles: readonly BundleSize[];
 }
 
+type MangleCache = Record<string, string | false>;
+
 const SOURCE_DIR = fileURLToPath(new URL("../../", import.meta.url));
 const ROLE_NAME = /^[a-z][a-z0-9-]*$/;
 
-/** Bundles one role into a script without imports. */
-async function bundleRole(
+interface Script {
+  /** The role, or role and part with a dot between. */
+  readonly name: string;
+  readonly text: string;
+  readonly modules: BundleSize["modules"];
+}
+
+/** Constants and tables of numbers: small, and as well in several scripts. */
+const COPIED = /\/(bits|[a-z-]+-numbers|layout|addresses)\.ts$/;
+
+/** Bundles one role into a script without imports, and one for each of its parts (parts.ts). */
+async function bundleRole(role: string, entry: string, options: RuntimeOptions): Promise<Script[]> {
+  const shared: SharedNames = new Map();
+  let parts: Part[] = [];
+  const plugin = partsPlugin(role, shared, (found) => {
+    parts = found;
+  });
+  const first = await bundle(entry, options, [plugin]);
+  const walked = await walkParts(parts, new Set(first.modules.map(({ path }) => resolve(path))), (path) =>
+    COPIED.test(path),
+  );
+  for (const { used } of walked) {
+    for (const [path, names] of used) shared.set(path, new Set([...(shared.get(path) ?? []), ...names]));
+  }
+  const main = parts.length === 0 ? first : await bundle(entry, options, [plugin]);
+  const scripts = walked.map(async ({ part, used }): Promise<Script> => {
+    // A class of the part may extend one of the script: their private names must stay apart.
+    const cache = main.mangleCache;
+    const { text, modules } = await bundle(part.entry, options, [sharedPlugin(used, shared)], "part", cache);
+    return { name: `${role}.${part.name}`, text: `(function(shared){${text}return part})`, modules };
+  });
+  return [{ name: role, text: main.text, modules: main.modules }, ...(await Promise.all(scripts))];
+}
+
+async function bundle(
   entry: string,
   options: RuntimeOptions,
-): Promise<{ script: string; modules: BundleSize["modules"] }> {
+  plugins: readonly Plugin[],
+  globalName?: string,
+  mangleCache: MangleCache = {},
+): Promise<{ text: string; modules: BundleSize["modules"]; mangleCache: MangleCache }> {
   const debug = options.debug ?? false;
+  const lower = debug ? [] : [privateNamesPlugin(SOURCE_DIR)];
   const result = await esbuild({
     entryPoints: [entry],
     bundle: true,
     write: false,
     metafile: true,
     format: "iife",
+    ...(globalName === undefined ? {} : { globalName }),
     platform: "neutral",
     mainFields: ["module", "main"],
     target: "es2023",
     minify: !debug,
-    ...(debug ? {} : { mangleProps: LOWERED_NAME, plugins: [privateNamesPlugin(SOURCE_DIR)] }),
+    ...(debug ? {} : { mangleProps: LOWERED_NAME, mangleCache }),
+    plugins: [...plugins, ...lower],
     keepNames: false,
     treeShaking: true,
     legalComments: "none",
@@ -73,7 +116,8 @@ async function bundleRole(
     scriptBytes: bytesInOutput,
   }));
   modules.sort((a, b) => b.scriptBytes - a.scriptBytes);
-  return { script: (result.outputFiles[0] as { text: string }).text, modules };
+  const { text } = result.outputFiles[0] as { text: string };
+  return { text, modules, mangleCache: result.mangleCache ?? {} };
 }
 
 /** Generates the table of bundles (struct bundle in runtime/runtime.h) as assembly that includes the bytecode. */
@@ -101,19 +145,21 @@ export async function buildRuntime(options: RuntimeOptions): Promise<Runtime> {
   await mkdir(options.outDir, { recursive: true });
   const work = await mkdtemp(join(tmpdir(), "thimble-runtime-"));
   try {
+    const scripts = await Promise.all(
+      roles.map((role) => bundleRole(role, options.bundles[role] as string, options)),
+    );
     const sizes = await Promise.all(
-      roles.map(async (role): Promise<BundleSize> => {
-        const { script, modules } = await bundleRole(options.bundles[role] as string, options);
-        const scriptPath = join(options.outDir, `${role}.js`);
-        await writeFile(scriptPath, script);
-        const bytecodePath = join(work, `${role}.bin`);
+      scripts.flat().map(async ({ name, text, modules }): Promise<BundleSize> => {
+        const scriptPath = join(options.outDir, `${name}.js`);
+        await writeFile(scriptPath, text);
+        const bytecodePath = join(work, `${name}.bin`);
         const strip = options.debug ? "keep" : "strip";
-        await runTool(engine.bytecodeCompiler, [`${role}.js`, strip, scriptPath, bytecodePath]);
-        const scriptBytes = Buffer.byteLength(script);
-        return { role, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size, modules };
+        await runTool(engine.bytecodeCompiler, [`${name}.js`, strip, scriptPath, bytecodePath]);
+        const scriptBytes = Buffer.byteLength(text);
+        return { role: name, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size, modules };
       }),
     );
-    await writeFile(join(work, "bundles.S"), bundleTable(roles));
+    await writeFile(join(work, "bundles.S"), bundleTable(sizes.map(({ role }) => role)));
     // Paths relative to the working directory, so that no name of this machine can reach the output.
     await runTool(COMPILER, ["-c", "bundles.S", "-o", "bundles.o"], { cwd: work });
     const path = join(options.outDir, "thimble");

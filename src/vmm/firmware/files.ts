@@ -1,15 +1,15 @@
 /** What guest firmware is told of its machine through the firmware configuration device. */
 import { packed, u16, u32, u64 } from "../../base/layout.ts";
-import { buildLoaderFiles, LOADER_FILE, type LoaderFiles, RSDP_FILE, TABLES_FILE } from "../acpi/loader.ts";
+import type { LoaderFiles } from "../acpi/loader.ts";
 import type { AcpiConfig } from "../acpi/tables.ts";
 import { MemoryType } from "../boot/memory-map.ts";
 import { FwCfgKey } from "../devices/fw-cfg/bits.ts";
 import type { FwCfg } from "../devices/fw-cfg/fw-cfg.ts";
 import { PCIEXBAR_WINDOW_BYTES } from "../devices/q35/bits.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import { startPart } from "../parts.ts";
 import { FirmwareLayout, Mmio, type Range } from "../platform.ts";
 import { placeOf } from "../virtio-devices.ts";
-import { buildSmbios } from "./smbios.ts";
 
 export interface FirmwareFacts {
   /** The VM's. */
@@ -40,7 +40,7 @@ export function addFirmwareFiles(fwCfg: FwCfg, facts: FirmwareFacts): void {
   fwCfg.addFile("etc/e820", memoryMap(memory));
   fwCfg.addFile("etc/system-states", Uint8Array.from(SYSTEM_STATES));
   if (bootOrder.length > 0) fwCfg.addFile("bootorder", bootOrderFile(bootOrder));
-  const smbios = buildSmbios(facts.name);
+  const smbios = startPart().buildSmbios(facts.name);
   fwCfg.addFile("etc/smbios/smbios-anchor", smbios.anchor);
   fwCfg.addFile("etc/smbios/smbios-tables", smbios.tables);
   addTables(fwCfg, facts);
@@ -88,6 +88,7 @@ function bootOrderFile(order: FirmwareFacts["bootOrder"]): Uint8Array {
  * and the windows of PCI are, and the tables say so.
  */
 function addTables(fwCfg: FwCfg, facts: FirmwareFacts): void {
+  const { buildLoaderFiles, LOADER_FILE, RSDP_FILE, TABLES_FILE } = startPart();
   let made: LoaderFiles | null = null;
   const files = () => {
     made ??= buildLoaderFiles(acpiConfig(facts, facts.ecamStart() ?? ECAM_DEFAULT));
