@@ -125,6 +125,7 @@ static JSValue gc(JSContext *ctx, JSValueConst self, int argc, JSValueConst *arg
 {
     (void)ctx, (void)self, (void)argc, (void)argv;
     JS_RunGC(runtime);
+    heap_trim();
     return JS_UNDEFINED;
 }
 

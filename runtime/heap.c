@@ -28,6 +28,11 @@ static struct block *free_blocks[CLASSES];
 /* The page that each class takes its blocks from, as far as it has been used. */
 static uint8_t *fresh[CLASSES], *fresh_end[CLASSES];
 static uint8_t page_class[REGION_SIZE / PAGE_SIZE];
+/* Blocks of a page that are in use. */
+static uint16_t page_live[REGION_SIZE / PAGE_SIZE];
+/* The class of a page that has none: heap_trim() gave its memory back. */
+#define NO_CLASS 0xff
+static size_t classless_pages;
 static uint8_t *region, *next_page;
 
 static unsigned class_of(size_t size)
@@ -48,6 +53,11 @@ static size_t size_of(unsigned class)
     return 256 + (class - 23) * 32;
 }
 
+static size_t page_of(const void *block)
+{
+    return ((const uint8_t *)block - region) / PAGE_SIZE;
+}
+
 static int is_small(const void *block)
 {
     return (uintptr_t)block - (uintptr_t)region < REGION_SIZE;
@@ -58,8 +68,26 @@ static size_t usable_size(const void *block)
     if (!block)
         return 0;
     if (is_small(block))
-        return size_of(page_class[((const uint8_t *)block - region) / PAGE_SIZE]);
+        return size_of(page_class[page_of(block)]);
     return malloc_usable_size((void *)block);
+}
+
+/* Null when the region is full. */
+static uint8_t *take_page(unsigned class)
+{
+    uint8_t *page = next_page, *found;
+
+    if (classless_pages) {
+        found = memchr(page_class, NO_CLASS, page_of(next_page));
+        page = region + (found - page_class) * PAGE_SIZE;
+        classless_pages--;
+    } else if (next_page == region + REGION_SIZE) {
+        return NULL;
+    } else {
+        next_page += PAGE_SIZE;
+    }
+    page_class[page_of(page)] = class;
+    return page;
 }
 
 static void *take(size_t size)
@@ -74,29 +102,59 @@ static void *take(size_t size)
     block = free_blocks[class];
     if (block) {
         free_blocks[class] = block->next;
-        return block;
+    } else {
+        step = size_of(class);
+        if ((size_t)(fresh_end[class] - fresh[class]) < step) {
+            fresh[class] = take_page(class);
+            fresh_end[class] = fresh[class] + (fresh[class] ? PAGE_SIZE : 0);
+            if (!fresh[class])
+                return malloc(size);
+        }
+        block = (struct block *)fresh[class];
+        fresh[class] += step;
     }
-    step = size_of(class);
-    if ((size_t)(fresh_end[class] - fresh[class]) < step) {
-        if (next_page == region + REGION_SIZE)
-            return malloc(size);
-        page_class[(next_page - region) / PAGE_SIZE] = class;
-        fresh[class] = next_page;
-        fresh_end[class] = next_page += PAGE_SIZE;
-    }
-    block = (struct block *)fresh[class];
-    fresh[class] += step;
+    page_live[page_of(block)]++;
     return block;
 }
 
 static void give(void *block)
 {
     if (is_small(block)) {
-        unsigned class = page_class[((uint8_t *)block - region) / PAGE_SIZE];
+        size_t page = page_of(block);
+        unsigned class = page_class[page];
+        page_live[page]--;
         ((struct block *)block)->next = free_blocks[class];
         free_blocks[class] = block;
     } else {
         free(block);
+    }
+}
+
+static int is_empty(size_t page, unsigned class)
+{
+    return page_live[page] == 0 && !(fresh_end[class] && page == page_of(fresh_end[class] - 1));
+}
+
+void heap_trim(void)
+{
+    size_t page, pages = page_of(next_page);
+    unsigned class;
+
+    for (class = 0; class < CLASSES; class++) {
+        struct block **link = &free_blocks[class];
+        while (*link) {
+            if (is_empty(page_of(*link), class))
+                *link = (*link)->next;
+            else
+                link = &(*link)->next;
+        }
+    }
+    for (page = 0; page < pages; page++) {
+        if (page_class[page] == NO_CLASS || !is_empty(page, page_class[page]))
+            continue;
+        page_class[page] = NO_CLASS;
+        classless_pages++;
+        madvise(region + page * PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED);
     }
 }
 

@@ -15,6 +15,8 @@ extern JSContext *context;
 
 /* A runtime with memory of its own kind; null when there is none. Once in a process. */
 JSRuntime *heap_new_runtime(void);
+/* Gives back the memory of pages that hold nothing. */
+void heap_trim(void);
 
 /* threads.c */
 

@@ -50,7 +50,7 @@ export interface Bridge {
   /** Runs pending promise jobs until none is left. Returns how many ran. An exception in one ends the process. */
   runJobs(): number;
 
-  /** Collects reference cycles now. */
+  /** Collects reference cycles now, and gives memory that is free to the kernel as far as it is whole pages. */
   gc(): void;
 
   /** The value of a part's script (src/image/runtime/parts.ts). Throws for a name that the build does not have. */

@@ -10,7 +10,8 @@ const expected: readonly { readonly pattern: RegExp; readonly reason: string }[]
     reason: "the emulated EPYC has no microcode for the mitigation; the same on QEMU with this CPU model",
   },
   {
-    pattern: /Unstable clock detected|trace_clock|keep using the local clock|on the kernel command line/,
+    pattern:
+      /clocksource: +(timekeeping watchdog on CPU\d+: Marking|'(tsc|kvm-clock)' |Clocksource 'tsc' skewed)|Unstable clock detected|trace_clock|keep using the local clock|on the kernel command line/,
     reason: "TSC of a nested, emulated CPU is not invariant; the same on QEMU",
   },
   {
