@@ -153,6 +153,14 @@ describe("embedding the image", () => {
     assert.throws(() => embed(cut, { image: pe }), refused("rom_truncated", /its end is missing/));
   });
 
+  test("of two firmwares in one chip, the one takes it that is named", () => {
+    const rom = small({ codec: "tiano" });
+    const chip = Buffer.concat([rom, rom]);
+    const made = embed(chip, { image: image(300), volumeAt: rom.length, drop: ["network"] });
+    assert.ok(Buffer.from(made.rom.subarray(0, rom.length)).equals(rom));
+    assert.deepEqual(modulesOf(made.rom), ["DxeCore", "Shell", NETWORK_MODULE, "DxeCore"]);
+  });
+
   test("a part that cannot be read is an error, or is kept as it is when that is asked for", () => {
     const pe = image(100);
     const rom = small();
@@ -164,7 +172,10 @@ describe("embedding the image", () => {
     assert.ok(Buffer.from(made.rom.subarray(bootVolume)).equals(rom.subarray(bootVolume)));
     const home = small();
     home[75] = (home[75] as number) ^ 1;
-    assert.throws(() => embed(home, { image: pe, keepUnreadable: true }));
+    assert.throws(
+      () => embed(home, { image: pe, keepUnreadable: true }),
+      refused("no_dxe_volume", /no DXE core/),
+    );
   });
 });
 

@@ -99,7 +99,7 @@ export function inspectRom(rom: Uint8Array): RomReport {
     regions: flashRegions(rom),
     parts: partReports(image),
     optional: dropGains(image),
-    problems: image.problems.map((problem) => problem.message),
+    problems: image.problems,
   };
 }
 

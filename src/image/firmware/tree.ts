@@ -10,16 +10,8 @@ import type { Guid } from "./guid.ts";
 /** A flash image: volumes with bytes between them. */
 export interface FirmwareImage {
   readonly parts: readonly (Volume | Opaque)[];
-  /** What could not be read. Those bytes are in the tree all the same, as they are. */
-  readonly problems: readonly Problem[];
-}
-
-/** Something in a flash image that is damaged, or of a kind that is not known. */
-export interface Problem {
-  /** Index of the part of the image that it is in. */
-  readonly part: number;
-  /** Sentences: which object, where, what is wrong. */
-  readonly message: string;
+  /** What is damaged or not known, in sentences with its place. Those bytes are in the tree all the same. */
+  readonly problems: readonly string[];
 }
 
 /** Bytes that are kept as they are. */
