@@ -36,6 +36,7 @@ function putBytes(put: Put, { offset, sizeBytes, content }: OpaqueReport): void 
 function putVolume(put: Put, volume: VolumeReport, depth: number, withSections: boolean): void {
   const { freeBytes, variables, fileSystemName, fileSystem } = volume;
   const parts = [`${hex(volume.offset)} volume ${fileSystemName ?? fileSystem}`, bytes(volume.sizeBytes)];
+  if (volume.name !== undefined) parts.push(`named ${volume.name}`);
   if (freeBytes !== undefined) parts.push(`${freeBytes.toLocaleString("en-US")} free`);
   if (variables !== undefined) {
     parts.push(`${variables.variables} variables in ${variables.usedBytes} of ${variables.sizeBytes} bytes`);

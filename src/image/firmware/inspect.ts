@@ -15,6 +15,8 @@ import {
   SECTION_TYPE_UI,
   SECTION_TYPE_VERSION,
   sectionTypeNames,
+  volumeExtHeader,
+  volumeHeader,
 } from "./format.ts";
 import type { Guid } from "./guid.ts";
 import { knownGuids } from "./known-guids.ts";
@@ -52,6 +54,8 @@ export interface VolumeReport extends Placed {
   readonly kind: "volume";
   readonly fileSystem: Guid;
   readonly fileSystemName?: string;
+  /** FvName of the extended header. */
+  readonly name?: Guid;
   /** Erased bytes after the last file; absent where there are no files. */
   readonly freeBytes?: number;
   readonly variables?: VariableStore;
@@ -126,10 +130,17 @@ function volumeReport(volume: Volume, offset: number): VolumeReport {
     sizeBytes: volume.sizeBytes,
     fileSystem: volume.fileSystem,
     fileSystemName: knownGuids[volume.fileSystem],
+    name: volumeName(volume),
     freeBytes: holdsFiles ? freeBytes(volume) : undefined,
     variables: variableStore(volume),
     files: volume.files.map((file, index) => fileReport(file, offset + (starts[index] as number))),
   };
+}
+
+function volumeName({ prologue }: Volume): Guid | undefined {
+  const { extHeaderOffset } = volumeHeader.decode(prologue);
+  if (extHeaderOffset === 0 || extHeaderOffset + volumeExtHeader.size > prologue.length) return undefined;
+  return volumeExtHeader.decode(prologue, extHeaderOffset).fvName;
 }
 
 function fileReport(file: FirmwareFile, offset: number): FileReport {
