@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { ThimbleError } from "../base/errors.ts";
 import { type Embedding, embedImage } from "../image/firmware/embed.ts";
 import { inspectRom } from "../image/firmware/inspect.ts";
-import { formatRomReport } from "../image/firmware/inspect-text.ts";
+import { BOOT_GUARD, formatRomReport } from "../image/firmware/inspect-text.ts";
 import { parseImage, ROM_BYTES_MAX } from "../image/firmware/parse.ts";
 import { VolumeFullError } from "../image/firmware/place.ts";
 import { dropGains } from "../image/firmware/room.ts";
@@ -119,6 +119,7 @@ function embeddingText(flags: EmbedFlags, imageBytes: number, made: Embedding): 
     lines.push(`The firmware had no UEFI Shell: it may need a boot option for the file ${made.fileName}.`);
   } else lines.push(`It took the place of ${made.replaced} (${made.fileName}).`);
   if (made.dropped.length > 0) lines.push(`Given up: ${made.dropped.join(", ")}.`);
+  if (made.bootGuard) lines.push(BOOT_GUARD);
   return `${lines.join("\n")}\n`;
 }
 

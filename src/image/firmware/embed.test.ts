@@ -15,6 +15,7 @@ import {
 } from "../testing/small-firmware.ts";
 import { assembleImage } from "./assemble.ts";
 import { type EmbedOptions, embedImage } from "./embed.ts";
+import { hasBootGuard } from "./fit.ts";
 import { SECTION_TYPE_PE32, VOLUME_SIGNATURE } from "./format.ts";
 import { parseImage, parseWhole } from "./parse.ts";
 import { VolumeFullError } from "./place.ts";
@@ -248,6 +249,27 @@ describe("what surrounds volumes", () => {
       () => embed(rom.subarray(0, rom.length - 4096), { image: image(500) }),
       refused("rom_truncated", /the BIOS region ends at 24576, but the ROM has 20480 bytes/),
     );
+  });
+
+  test("Boot Guard's manifests are found by the table that the processor uses", () => {
+    assert.equal(hasBootGuard(rom), false);
+    const guarded = Buffer.from(rom);
+    const table = 4096; // in the ME region, which nothing here reads
+    const entry = (index: number, type: number): void => {
+      guarded.fill(0, table + 16 * index, table + 16 * (index + 1));
+      guarded[table + 16 * index + 14] = type;
+    };
+    for (const [index, type] of [0, 1, 7, 0x8c].entries()) entry(index, type);
+    guarded.write("_FIT_   ", table);
+    guarded.writeUInt32LE(4, table + 8);
+    guarded.writeUInt32LE(0x1_0000_0000 - guarded.length + table, guarded.length - 0x40);
+    guarded.writeUInt32LE(0, guarded.length - 0x3c);
+    assert.equal(hasBootGuard(guarded), true);
+    assert.equal(embed(guarded, { image: image(100) }).bootGuard, true);
+    guarded.writeUInt32LE(3, table + 8);
+    assert.equal(hasBootGuard(guarded), false);
+    guarded.writeUInt32LE(0xffff_fff0, guarded.length - 0x40);
+    assert.equal(hasBootGuard(guarded), false);
   });
 
   test("an update capsule is refused: its signature would break", () => {

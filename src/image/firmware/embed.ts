@@ -9,6 +9,7 @@ import { ThimbleError } from "../../base/errors.ts";
 import { assembleImage, freeBytes } from "./assemble.ts";
 import { applicationFile, editImage } from "./edit.ts";
 import { fileMachine, machineName, programMachine } from "./executable.ts";
+import { hasBootGuard } from "./fit.ts";
 import type { Guid } from "./guid.ts";
 import { filesWhere, findHome, type Home, SHELL_FILE, scopeOf } from "./home.ts";
 import { chooseFiles } from "./optional.ts";
@@ -42,6 +43,8 @@ export interface Embedding {
   readonly replaced: string | undefined;
   /** Modules that were given up, by name. */
   readonly dropped: readonly string[];
+  /** Whether Intel Boot Guard checks the flash: the new ROM might not start. */
+  readonly bootGuard: boolean;
   /** What is left in the flash volume that the image is in. */
   readonly freeBytes: number;
 }
@@ -120,6 +123,7 @@ export function embedImage(rom: Uint8Array, parsed: FirmwareImage, options: Embe
     fileName,
     replaced: home.file === undefined ? undefined : nameOf(home.file),
     dropped: [...gone].filter((each) => each !== home.file).map(nameOf),
+    bootGuard: hasBootGuard(rom),
     freeBytes: freeBytes(edited.parts[parsed.parts.indexOf(home.flashVolume)] as Volume),
   };
 }

@@ -1,6 +1,10 @@
 /** A report on a flash image as text: a tree with one line per thing, then what could be given up. */
 import type { FileReport, OpaqueReport, RomReport, SectionReport, VolumeReport } from "./inspect.ts";
 
+/** What a person should know before changing such a ROM. */
+export const BOOT_GUARD =
+  "Intel Boot Guard checks parts of this flash before UEFI runs: a changed ROM might not start.";
+
 const hex = (value: number): string => `0x${value.toString(16)}`;
 const bytes = (value: number): string => `${value.toLocaleString("en-US")} bytes`;
 
@@ -12,6 +16,7 @@ export function formatRomReport(report: RomReport, withSections = false): string
   };
   put(0, `ROM, ${bytes(report.sizeBytes)}`);
   if (report.capsule !== undefined) put(0, `update capsule: ${report.capsule}`);
+  if (report.bootGuard) put(0, BOOT_GUARD);
   for (const region of report.regions ?? []) {
     put(1, `${hex(region.offset)} region ${region.name}, ${bytes(region.sizeBytes)}`);
   }

@@ -9,6 +9,7 @@ import {
 } from "./assemble.ts";
 import { codecTitles } from "./codecs.ts";
 import { fileMachine, machineName } from "./executable.ts";
+import { hasBootGuard } from "./fit.ts";
 import {
   FILE_TYPE_PAD,
   fileTypeNames,
@@ -88,6 +89,8 @@ export interface RomReport {
   readonly sizeBytes: number;
   readonly capsule?: string;
   readonly regions?: readonly FlashRegion[];
+  /** Whether Intel Boot Guard checks the flash: a changed one might not start. */
+  readonly bootGuard: boolean;
   readonly parts: readonly (OpaqueReport | VolumeReport)[];
   /** Modules that a host's firmware can do without, by group. */
   readonly optional: readonly DropGain[];
@@ -101,6 +104,7 @@ export function inspectRom(rom: Uint8Array): RomReport {
     sizeBytes: rom.length,
     capsule: capsuleName(rom),
     regions: flashRegions(rom),
+    bootGuard: hasBootGuard(rom),
     parts: partReports(image),
     optional: dropGains(image),
     problems: image.problems,
