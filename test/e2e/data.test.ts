@@ -59,6 +59,18 @@ describe("data on a virtio disk", () => {
     });
   });
 
+  test("one byte that is different is found", async () => {
+    await withGuest(api, guestOptions(), async ({ shell }) => {
+      const little = { ...pattern, size: "4m" };
+      await fio(shell, { ...little, do_verify: 0, end_fsync: 1 });
+      await fio(shell, { ...little, rw: "read", verify_only: true });
+      await shell.output("printf x | dd of=/dev/vdb bs=1 seek=1234567 conv=notrunc,fsync 2>/dev/null");
+      await assert.rejects(fio(shell, { ...little, rw: "read", verify_only: true }), {
+        code: "guest_command_failed",
+      });
+    });
+  });
+
   test("concurrent random reads and writes with verification find no difference", async () => {
     await withGuest(api, guestOptions(), async ({ shell }) => {
       await fio(shell, {

@@ -24,8 +24,9 @@ export type FioOptions = Readonly<Record<string, string | number | true>>;
 
 /** The command line for such a run. */
 export function fioCommand(options: FioOptions): string {
-  const words = Object.entries(options).map(([name, value]) =>
-    value === true ? `--${name}` : `--${name}=${value}`,
+  // Without it a run that finds a difference says so and ends with status 0.
+  const words = Object.entries<string | number | true>({ ...options, verify_fatal: 1 }).map(
+    ([name, value]) => (value === true ? `--${name}` : `--${name}=${value}`),
   );
   return `/usr/bin/fio --output-format=terse ${words.join(" ")}`;
 }

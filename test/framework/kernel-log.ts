@@ -19,6 +19,10 @@ const expected: readonly { readonly pattern: RegExp; readonly reason: string }[]
       "an emulated CPU that shares its core with others is late for a timer; the kernel skips the check",
   },
   {
+    pattern: /hrtimer: interrupt took \d+ ns/,
+    reason: "the same late CPU, as the timer interrupt finds it",
+  },
+  {
     pattern: /MDS CPU bug|MMIO Stale Data|TAA CPU bug|Spectre V2|RETBleed|Transient Scheduler|VMSCAPE/,
     reason: "describes the CPU that the host shows, not the VMM",
   },

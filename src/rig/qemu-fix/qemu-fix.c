@@ -1,6 +1,6 @@
 /*
- * Works around three errors in QEMU's emulation of AMD's SVM (seen in 7.2 and 10.0), by LD_PRELOAD. They make guests of KVM
- * inside the emulated server, or QEMU itself, fail at random; docs/decisions/0008 tells how they were found.
+ * Works around errors in QEMU's emulation of x86 and AMD's SVM (three of 7.2 and 10.0, one of 7.2), by LD_PRELOAD. They make
+ * guests of KVM inside the emulated server, or QEMU itself, fail at random; docs/decisions/0008 tells how they were found.
  *
  * 1. cpu_clear_ignne() changes a word of flags of CPU 0 without any lock, and every FXRSTOR and XRSTOR of every CPU calls
  *    it. The same word holds CPU 0's global interrupt flag and whether nested paging is on; a change that CPU 0 makes at
@@ -15,12 +15,18 @@
  *    without the big lock, which ends QEMU with a failed assertion. UEFI firmware writes CR8 at the end of every interrupt.
  *    Here cpu_interrupt() takes the lock where its caller has not.
  *
+ * 4. CMPXCHG16B computes the flags by the kind of instruction that QEMU last noted as having set them, which may be an older
+ *    one than did. The result, RFLAGS with bits of an address in it, is what an interrupt within the next few instructions
+ *    puts on the stack; IRET then finds virtual 8086 mode or worse. Here cpu_cc_compute_all() gives nothing but flags that
+ *    arithmetic sets.
+ *
  * A QEMU that does not have these functions stays as it is.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -92,6 +98,60 @@ static void cpu_interrupt(void *cpu, int mask)
 		unlock();
 }
 
+/* cpu_cc_compute_all() of QEMU 7.2 as Debian compiles it: three loads and a move for the arguments of one call. */
+struct __attribute__((packed)) compute_all {
+	uint8_t load_rdx[3];
+	uint32_t cc_src2;
+	uint8_t move_ecx[2];
+	uint8_t load_rsi[3];
+	uint32_t cc_src;
+	uint8_t load_rdi[3];
+	uint32_t cc_dst;
+	uint8_t call;
+	int32_t distance;
+	uint8_t ret;
+};
+
+/* The same, with a call of any distance and `and $flags, %eax` after it. */
+struct __attribute__((packed)) masked_compute_all {
+	uint8_t arguments[offsetof(struct compute_all, call)];
+	uint8_t move_rax[2];
+	const void *callee;
+	uint8_t call_rax[2];
+	uint8_t and_eax;
+	uint32_t flags;
+	uint8_t ret;
+};
+
+/* OF, SF, ZF, AF, PF, CF */
+enum { ARITHMETIC_FLAGS = 0x8d5, CALL = 0xe8, AND_EAX = 0x25 };
+
+static bool is_compute_all(const struct compute_all *code)
+{
+	static const uint8_t rdx[3] = { 0x48, 0x8b, 0x97 }, rsi[3] = { 0x48, 0x8b, 0xb7 }, rdi[3] = { 0x48, 0x8b, 0xbf };
+	static const uint8_t ecx[2] = { 0x89, 0xf1 };
+	return !memcmp(code->load_rdx, rdx, 3) && !memcmp(code->move_ecx, ecx, 2) && !memcmp(code->load_rsi, rsi, 3) &&
+	       !memcmp(code->load_rdi, rdi, 3) && code->call == CALL && code->ret == RET;
+}
+
+static void *mask_compute_all(const struct compute_all *code)
+{
+	struct masked_compute_all masked = {
+		.move_rax = { 0x48, 0xb8 },
+		.callee = (const uint8_t *)&code->ret + code->distance,
+		.call_rax = { 0xff, 0xd0 },
+		.and_eax = AND_EAX,
+		.flags = ARITHMETIC_FLAGS,
+		.ret = RET,
+	};
+	memcpy(masked.arguments, code, sizeof(masked.arguments));
+	void *page = mmap(NULL, sizeof(masked), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return NULL;
+	memcpy(page, &masked, sizeof(masked));
+	return mprotect(page, sizeof(masked), PROT_READ | PROT_EXEC) ? NULL : page;
+}
+
 /* By its name in QEMU 7.2 or that in later ones. */
 static void *either(const char *name, const char *later_name)
 {
@@ -124,6 +184,13 @@ __attribute__((constructor)) static void repair(void)
 	if (hardirq && do_interrupt_all && exception_index_offset) {
 		struct far_jump jump = { { 0xff, 0x25, 0, 0, 0, 0 }, do_interrupt_x86_hardirq };
 		overwrite(hardirq, &jump, sizeof(jump));
+	}
+
+	struct compute_all *compute_all = dlsym(RTLD_DEFAULT, "cpu_cc_compute_all");
+	void *masked = compute_all && is_compute_all(compute_all) ? mask_compute_all(compute_all) : NULL;
+	if (masked) {
+		struct far_jump jump = { { 0xff, 0x25, 0, 0, 0, 0 }, masked };
+		overwrite(compute_all, &jump, sizeof(jump));
 	}
 
 	void *interrupt = dlsym(RTLD_DEFAULT, "cpu_interrupt");
