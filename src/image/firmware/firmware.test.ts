@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { brotliCompressSync } from "node:zlib";
 import { ThimbleError } from "../../base/errors.ts";
 import { SeededRandom, testSeed } from "../../base/random.ts";
 import {
@@ -12,12 +13,19 @@ import {
   volumeOf,
   volumeSection,
 } from "../testing/small-firmware.ts";
-import { assembleImage, assembleVolume, fileLength, freeBytes } from "./assemble.ts";
-import { applicationFile } from "./edit.ts";
+import { assembleImage, assembleSections, assembleVolume, fileLength, freeBytes } from "./assemble.ts";
+import { brotliHeader } from "./compress/brotli.ts";
+import { lzmaEncode } from "./compress/lzma.ts";
+import { applicationFile, editImage } from "./edit.ts";
 import {
   FILE_ATTRIBUTE_LARGE,
   FILE_SYSTEM_FFS3,
   fileHeader,
+  GUIDED_PROCESSING_REQUIRED,
+  guidedSection,
+  SECTION_BROTLI,
+  SECTION_LZMA_HP,
+  SECTION_TYPE_GUIDED,
   SECTION_TYPE_PE32,
   sum8,
   sum16,
@@ -84,6 +92,48 @@ test("edk2's compression under the number of the standard one is told by what co
   const read = parseWhole(bytes);
   assert.match(formatRomReport(inspectRom(bytes)), /section compression, .*, Tiano/);
   assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
+});
+
+/** A volume with one file that has one GUID-defined section. */
+function guided(definition: string, data: Uint8Array): Volume {
+  const attributes = GUIDED_PROCESSING_REQUIRED;
+  const header = guidedSection.encode({ definition, attributes, dataOffset: 4 + guidedSection.size });
+  const body = new Uint8Array([...header, ...data]);
+  return volumeOf(4096, [fileOf(NAME_B, 2, [leaf(SECTION_TYPE_GUIDED, body)])]);
+}
+
+test("sections packed by Brotli are read, and not changed", () => {
+  const children = assembleSections([volumeSection(volumeOf(1024, [raw(NAME_A, 300)]))]);
+  const header = brotliHeader.encode({ unpackedBytes: children.length, scratchBytes: 1 << 20 });
+  const bytes = bytesOf([
+    guided(SECTION_BROTLI, new Uint8Array([...header, ...brotliCompressSync(children)])),
+  ]);
+  const image = parseWhole(bytes);
+  assert.deepEqual(Buffer.from(assembleImage(image)), Buffer.from(bytes));
+  assert.match(formatRomReport(inspectRom(bytes)), /Brotli, unpacked 1,028 bytes/);
+  const [found] = findFiles(image, NAME_A);
+  assert.throws(() => editImage(image, { drops: (file) => file === found?.file }), /packed by Brotli/);
+
+  const wrong = brotliHeader.encode({ unpackedBytes: children.length - 1 });
+  const damaged = bytesOf([
+    guided(SECTION_BROTLI, new Uint8Array([...wrong, ...brotliCompressSync(children)])),
+  ]);
+  assert.match(parseImage(damaged).problems[0] ?? "", /Brotli data can't be unpacked/);
+  const noise = new Uint8Array([...header, ...new Uint8Array(50).fill(0xee)]);
+  assert.match(parseImage(bytesOf([guided(SECTION_BROTLI, noise)])).problems[0] ?? "", /Brotli data/);
+});
+
+test("sections of a packer not known are kept closed, and said to be", () => {
+  const bytes = bytesOf([guided(NAME_A, new Uint8Array(100).fill(7))]);
+  assert.deepEqual(parseWhole(bytes).problems, []);
+  assert.match(formatRomReport(inspectRom(bytes)), /GUID-defined, .*, 00112233-.*, which is kept closed/);
+});
+
+test("HP's LZMA sections are LZMA sections", () => {
+  const inner = assembleSections([leaf(0x19, new Uint8Array(500).fill(1))]);
+  const bytes = bytesOf([guided(SECTION_LZMA_HP, lzmaEncode(inner))]);
+  assert.deepEqual(Buffer.from(assembleImage(parseWhole(bytes))), Buffer.from(bytes));
+  assert.match(formatRomReport(inspectRom(bytes)), /LZMA, unpacked 504 bytes/);
 });
 
 test("a large file of FFS3 reads back the same, and is an error in FFS2", () => {

@@ -8,7 +8,7 @@ export const BOOT_GUARD =
 const hex = (value: number): string => `0x${value.toString(16)}`;
 const bytes = (value: number): string => `${value.toLocaleString("en-US")} bytes`;
 
-/** `withSections` shows every section; otherwise only those that hold volumes or are compressed. */
+/** `withSections` shows every section; otherwise only those that hold volumes, are compressed or are kept closed. */
 export function formatRomReport(report: RomReport, withSections = false): string {
   const lines: string[] = [];
   const put = (depth: number, text: string): void => {
@@ -58,10 +58,11 @@ function putFile(put: Put, file: FileReport, depth: number, withSections: boolea
 }
 
 function putSection(put: Put, section: SectionReport, depth: number, withSections: boolean): void {
-  const { storedAs, unpackedBytes, text, volume } = section;
-  const shown = withSections || volume !== undefined || unpackedBytes !== undefined;
+  const { storedAs, unpackedBytes, text, volume, definition } = section;
+  const shown = withSections || [volume, unpackedBytes, definition].some((each) => each !== undefined);
   if (shown) {
     const parts = [`${hex(section.offset)} section ${section.type}`, bytes(section.sizeBytes)];
+    if (definition !== undefined) parts.push(`${definition}, which is kept closed`);
     if (storedAs !== undefined) parts.push(storedAs);
     if (unpackedBytes !== undefined) parts.push(`unpacked ${bytes(unpackedBytes)}`);
     if (text !== undefined) parts.push(`"${text}"`);

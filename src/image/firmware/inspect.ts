@@ -7,7 +7,7 @@ import {
   type SectionPlace,
   sectionPlaces,
 } from "./assemble.ts";
-import { codecTitles } from "./codecs.ts";
+import { codecTitles, definitionOf } from "./codecs.ts";
 import { fileMachine, machineName } from "./executable.ts";
 import { hasBootGuard } from "./fit.ts";
 import {
@@ -77,8 +77,10 @@ export interface FileReport extends Placed {
 export interface SectionReport extends Placed {
   readonly type: string;
   /** A module's name or version. */
-  readonly text?: string | undefined;
-  readonly storedAs?: string | undefined;
+  readonly text?: string;
+  /** Of a GUID-defined section that is kept closed: what packed it, by name where that is known. */
+  readonly definition?: string;
+  readonly storedAs?: string;
   /** What a compressed section unpacks to. */
   readonly unpackedBytes?: number;
   readonly sections?: readonly SectionReport[];
@@ -169,7 +171,11 @@ function sectionReports(sections: readonly Section[], offset: number): SectionRe
     const type = sectionTypeNames[section.type] ?? `type 0x${section.type.toString(16)}`;
     const placed = { type, offset: offset + start, sizeBytes };
     const bodyAt = placed.offset + headerBytes;
-    if (section.kind === "leaf") return { ...placed, text: sectionText(section) };
+    if (section.kind === "leaf") {
+      const definition = definitionOf(section.type, section.data);
+      const named = definition === undefined ? undefined : (knownGuids[definition] ?? definition);
+      return { ...placed, text: sectionText(section), definition: named };
+    }
     if (section.kind === "volume-section") return { ...placed, volume: volumeReport(section.volume, bodyAt) };
     const compressed = isCompressed(section);
     return {

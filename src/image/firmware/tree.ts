@@ -69,7 +69,7 @@ export interface VolumeSection extends SectionBase {
 }
 
 /** How an encapsulating section stores the sections in it (codecs.ts). */
-export type CodecName = "plain" | "crc32" | "lzma" | "lzma-x86" | "tiano" | "efi";
+export type CodecName = "plain" | "crc32" | "lzma" | "lzma-x86" | "tiano" | "efi" | "brotli";
 
 /** A section of further sections: a compression section, a GUID-defined one or a disposable one. */
 export interface Encapsulation extends SectionBase {
