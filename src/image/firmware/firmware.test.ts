@@ -8,6 +8,7 @@ import {
   encapsulation,
   fileOf,
   leaf,
+  moduleFile,
   SHELL,
   smallFirmware,
   volumeOf,
@@ -101,6 +102,14 @@ function guided(definition: string, data: Uint8Array): Volume {
   const body = new Uint8Array([...header, ...data]);
   return volumeOf(4096, [fileOf(NAME_B, 2, [leaf(SECTION_TYPE_GUIDED, body)])]);
 }
+
+test("names from a ROM do nothing to a terminal", () => {
+  const file = moduleFile(NAME_A, 7, `\u001b[2J\u202e\r\nEvil${"x".repeat(5000)}`, new Uint8Array(4));
+  const text = formatRomReport(inspectRom(bytesOf([volumeOf(16 * 1024, [file])])), true);
+  assert.match(text, /\?\[2J\?\?\?Evilx+/);
+  assert.doesNotMatch(text, /[^\n\P{C}]/u);
+  assert.ok(text.length < 2000, `${text.length}`);
+});
 
 test("sections packed by Brotli are read, and not changed", () => {
   const children = assembleSections([volumeSection(volumeOf(1024, [raw(NAME_A, 300)]))]);

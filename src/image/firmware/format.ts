@@ -42,7 +42,7 @@ export const VOLUME_SIGNATURE = "_FVH";
 /** EFI_FVB2_ERASE_POLARITY: erased bytes read as 0xFF; without it as 0. */
 export const VOLUME_ERASE_POLARITY = 0x800;
 /** The longest header accepted: real ones have a block map of one to a few entries. */
-export const VOLUME_HEADER_BYTES_MAX = 4096;
+export const VOLUME_HEADER_BYTES_MAX = 512;
 
 /** EFI_FV_BLOCK_MAP_ENTRY: the header ends in a list of them, closed by one of zeros. */
 export const blockMapEntry = packed("EFI_FV_BLOCK_MAP", "PI 1.8, volume 3, 3.2.1.1", {

@@ -35,6 +35,9 @@ export interface ModuleGain {
 /** What the Shell's place brings: the image takes it. */
 const shellGroup = { group: "shell", loses: "the UEFI Shell, whose place the image takes" } as const;
 
+/** Modules of a group that are estimated one by one: no group has as many, but a hostile ROM may. */
+const MODULES_MAX = 200;
+
 /** A module, and the innermost compression around it. */
 interface Found {
   readonly file: FirmwareFile;
@@ -50,6 +53,7 @@ export function dropGains(image: Pick<FirmwareImage, "parts">): DropGain[] {
     const members = found.filter(({ file }) => groupNameOf(file) === group);
     if (members.length === 0) return [];
     const modules = members
+      .slice(0, MODULES_MAX)
       .map((member) => ({
         module: moduleName(member.file) ?? member.file.name,
         bytes: packedBytes([member]),

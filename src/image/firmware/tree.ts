@@ -7,6 +7,9 @@
 import { SECTION_TYPE_UI } from "./format.ts";
 import type { Guid } from "./guid.ts";
 
+/** Longer names and versions are cut. */
+const TEXT_LENGTH_MAX = 200;
+
 /** A flash image: volumes with bytes between them. */
 export interface FirmwareImage {
   readonly parts: readonly (Volume | Opaque)[];
@@ -105,9 +108,14 @@ function uiText(sections: readonly Section[]): string | undefined {
   return undefined;
 }
 
-/** Text of UTF-16 up to its terminating zero. */
+/**
+ * Text of UTF-16 up to its terminating zero. It comes from a ROM and goes to terminals: what is no letter, digit, mark or
+ * blank of the usual kind becomes a question mark.
+ */
 export function utf16(data: Uint8Array): string {
   const text = Buffer.from(data).toString("utf16le");
   const end = text.indexOf("\0");
-  return end < 0 ? text : text.slice(0, end);
+  return (end < 0 ? text : text.slice(0, end))
+    .slice(0, TEXT_LENGTH_MAX)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
 }
