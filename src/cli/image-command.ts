@@ -1,11 +1,11 @@
 /** `thimble image`: what is in a ROM, the image into a ROM, what the image is made of. */
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { ThimbleError } from "../base/errors.ts";
 import { type Embedding, embedImage } from "../image/firmware/embed.ts";
 import { inspectRom } from "../image/firmware/inspect.ts";
-import { formatRomReport } from "../image/firmware/inspect-text.ts";
+import { BOOT_GUARD, formatRomReport } from "../image/firmware/inspect-text.ts";
 import { parseImage, ROM_BYTES_MAX } from "../image/firmware/parse.ts";
 import { VolumeFullError } from "../image/firmware/place.ts";
 import { dropGains } from "../image/firmware/room.ts";
@@ -24,6 +24,7 @@ interface EmbedFlags {
   readonly image: string;
   readonly drop?: readonly string[];
   readonly place?: string;
+  readonly volume?: number;
   readonly keepUnreadable?: boolean;
   readonly json?: boolean;
 }
@@ -76,10 +77,10 @@ async function embed(flags: EmbedFlags, output: Output): Promise<void> {
   const rom = await readRom(flags.rom);
   const image = await readRom(flags.image);
   const parsed = parseImage(rom);
-  const { drop, place, keepUnreadable } = flags;
+  const { drop, place, keepUnreadable, volume: volumeAt } = flags;
   let made: Embedding;
   try {
-    made = embedImage(rom, parsed, { image, drop, place, keepUnreadable });
+    made = embedImage(rom, parsed, { image, drop, place, volumeAt, keepUnreadable });
   } catch (error) {
     if (error instanceof VolumeFullError) throw doesNotFit(image.length, parsed, error);
     throw error;
@@ -91,11 +92,16 @@ async function embed(flags: EmbedFlags, output: Output): Promise<void> {
   );
 }
 
+/** A number as inspect prints it, or a decimal one. */
+function parseOffset(text: string): number {
+  if (/^(0x[0-9a-f]+|[0-9]+)$/i.test(text)) return Number(text);
+  throw new InvalidArgumentError("It has to be a number, such as 0x84000.");
+}
+
 /** Says what is missing, and what giving up modules would bring. */
 function doesNotFit(imageBytes: number, parsed: FirmwareImage, error: VolumeFullError): ThimbleError {
-  const gains = dropGains(parsed).map(
-    ({ group, bytes, loses }) => `  --drop ${group}: about ${bytes} (${loses})`,
-  );
+  const groups = dropGains(parsed).filter(({ group }) => group !== "shell"); // its place is taken already
+  const gains = groups.map(({ group, bytes, loses }) => `  --drop ${group}: about ${bytes} (${loses})`);
   const more =
     gains.length === 0 ? "" : `\nBytes that giving up modules would make free:\n${gains.join("\n")}`;
   return new ThimbleError(
@@ -113,6 +119,7 @@ function embeddingText(flags: EmbedFlags, imageBytes: number, made: Embedding): 
     lines.push(`The firmware had no UEFI Shell: it may need a boot option for the file ${made.fileName}.`);
   } else lines.push(`It took the place of ${made.replaced} (${made.fileName}).`);
   if (made.dropped.length > 0) lines.push(`Given up: ${made.dropped.join(", ")}.`);
+  if (made.bootGuard) lines.push(BOOT_GUARD);
   return `${lines.join("\n")}\n`;
 }
 
@@ -135,7 +142,8 @@ export function imageCommand(parent: Command, output: Output): Command {
     .option("--image <file>", "the image", join(repositoryRoot, "build/thimble.efi"))
     .option("--drop <names...>", "give up modules: groups (network, setup, drives), module names or GUIDs")
     .option("--place <name>", "take the place of this module instead of the Shell")
-    .option("--keep-unreadable", "go on when parts of the ROM that stay as they are can't be read")
+    .option("--volume <offset>", "only this volume of the ROM, by where it starts: 0x84000", parseOffset)
+    .option("--keep-unreadable", "go on when parts of the ROM can't be read: they stay as they are")
     .option("--json", "say what was done as JSON")
     .action((flags: EmbedFlags) => embed(flags, output));
   command

@@ -1,9 +1,10 @@
 /**
  * Sections that hold further sections, and how each stores them: as they are, behind a checksum, or compressed by one of
- * four algorithms. PI 1.8, volume 3, 2.2.4 ("encapsulation sections") and 3.2.5.
+ * five algorithms. PI 1.8, volume 3, 2.2.4 ("encapsulation sections") and 3.2.5.
  */
 import { crc32 } from "node:zlib";
 import { ThimbleError } from "../../base/errors.ts";
+import { brotliDecode, brotliLength, brotliUnpackedBytes } from "./compress/brotli.ts";
 import { efiDecode, efiOriginalBytes } from "./compress/efi-decode.ts";
 import { efiEncode } from "./compress/efi-encode.ts";
 import { lzmaDecode, lzmaEncode, lzmaUnpackedBytes } from "./compress/lzma.ts";
@@ -16,14 +17,18 @@ import {
   crc32Section,
   GUIDED_PROCESSING_REQUIRED,
   guidedSection,
+  SECTION_BROTLI,
   SECTION_CRC32,
   SECTION_LZMA,
+  SECTION_LZMA_HP,
+  SECTION_LZMA_MICROSOFT,
   SECTION_LZMA_X86,
   SECTION_TIANO,
   SECTION_TYPE_COMPRESSION,
   SECTION_TYPE_DISPOSABLE,
   SECTION_TYPE_GUIDED,
 } from "./format.ts";
+import type { Guid } from "./guid.ts";
 import type { CodecName, Encapsulation } from "./tree.ts";
 
 export const codecTitles: Readonly<Record<CodecName, string>> = {
@@ -33,10 +38,14 @@ export const codecTitles: Readonly<Record<CodecName, string>> = {
   "lzma-x86": "LZMA with x86 filter",
   tiano: "Tiano",
   efi: "UEFI compression",
+  brotli: "Brotli",
 };
 
 const guidedCodecs: Readonly<Record<string, CodecName>> = {
   [SECTION_LZMA]: "lzma",
+  [SECTION_LZMA_HP]: "lzma",
+  [SECTION_LZMA_MICROSOFT]: "lzma",
+  [SECTION_BROTLI]: "brotli",
   [SECTION_LZMA_X86]: "lzma-x86",
   [SECTION_TIANO]: "tiano",
   [SECTION_CRC32]: "crc32",
@@ -106,6 +115,8 @@ export function claimedBytes(codec: CodecName, data: Uint8Array): number | undef
     case "tiano":
     case "efi":
       return efiOriginalBytes(data);
+    case "brotli":
+      return brotliUnpackedBytes(data);
   }
 }
 
@@ -131,10 +142,12 @@ export function decodeSections(
     case "tiano":
     case "efi":
       return efiDecode(data, codec, bytesMax);
+    case "brotli":
+      return brotliDecode(data, bytesMax);
   }
 }
 
-/** Stores changed sections' bytes: the new header and data. Errors: `xz_failed`. */
+/** Stores changed sections' bytes: the new header and data. Errors: `section_not_packable`, `xz_failed`. */
 export function encodeSections(
   section: Pick<Encapsulation, "codec" | "type" | "header">,
   bytes: Uint8Array,
@@ -159,10 +172,21 @@ function encodeData(codec: CodecName, bytes: Uint8Array): Uint8Array {
     case "tiano":
     case "efi":
       return efiEncode(bytes, codec);
+    case "brotli":
+      throw new ThimbleError(
+        "section_not_packable",
+        "What has to change is in a section packed by Brotli, which can be read, but not packed again.",
+      );
   }
 }
 
 /** How many bytes these take in a section of that codec. Errors: `xz_failed`. */
 export function encodedLength(codec: CodecName, bytes: Uint8Array): number {
-  return encodeData(codec, bytes).length;
+  return codec === "brotli" ? brotliLength(bytes) : encodeData(codec, bytes).length;
+}
+
+/** What a GUID-defined section's definition is; undefined for other sections. */
+export function definitionOf(type: number, body: Uint8Array): Guid | undefined {
+  const guided = type === SECTION_TYPE_GUIDED && body.length >= guidedSection.size;
+  return guided ? guidedSection.decode(body).definition : undefined;
 }

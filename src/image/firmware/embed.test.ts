@@ -15,6 +15,7 @@ import {
 } from "../testing/small-firmware.ts";
 import { assembleImage } from "./assemble.ts";
 import { type EmbedOptions, embedImage } from "./embed.ts";
+import { hasBootGuard } from "./fit.ts";
 import { SECTION_TYPE_PE32, VOLUME_SIGNATURE } from "./format.ts";
 import { parseImage, parseWhole } from "./parse.ts";
 import { VolumeFullError } from "./place.ts";
@@ -153,6 +154,14 @@ describe("embedding the image", () => {
     assert.throws(() => embed(cut, { image: pe }), refused("rom_truncated", /its end is missing/));
   });
 
+  test("of two firmwares in one chip, the one takes it that is named", () => {
+    const rom = small({ codec: "tiano" });
+    const chip = Buffer.concat([rom, rom]);
+    const made = embed(chip, { image: image(300), volumeAt: rom.length, drop: ["network"] });
+    assert.ok(Buffer.from(made.rom.subarray(0, rom.length)).equals(rom));
+    assert.deepEqual(modulesOf(made.rom), ["DxeCore", "Shell", NETWORK_MODULE, "DxeCore"]);
+  });
+
   test("a part that cannot be read is an error, or is kept as it is when that is asked for", () => {
     const pe = image(100);
     const rom = small();
@@ -164,7 +173,10 @@ describe("embedding the image", () => {
     assert.ok(Buffer.from(made.rom.subarray(bootVolume)).equals(rom.subarray(bootVolume)));
     const home = small();
     home[75] = (home[75] as number) ^ 1;
-    assert.throws(() => embed(home, { image: pe, keepUnreadable: true }));
+    assert.throws(
+      () => embed(home, { image: pe, keepUnreadable: true }),
+      refused("no_dxe_volume", /no DXE core/),
+    );
   });
 });
 
@@ -237,6 +249,27 @@ describe("what surrounds volumes", () => {
       () => embed(rom.subarray(0, rom.length - 4096), { image: image(500) }),
       refused("rom_truncated", /the BIOS region ends at 24576, but the ROM has 20480 bytes/),
     );
+  });
+
+  test("Boot Guard's manifests are found by the table that the processor uses", () => {
+    assert.equal(hasBootGuard(rom), false);
+    const guarded = Buffer.from(rom);
+    const table = 4096; // in the ME region, which nothing here reads
+    const entry = (index: number, type: number): void => {
+      guarded.fill(0, table + 16 * index, table + 16 * (index + 1));
+      guarded[table + 16 * index + 14] = type;
+    };
+    for (const [index, type] of [0, 1, 7, 0x8c].entries()) entry(index, type);
+    guarded.write("_FIT_   ", table);
+    guarded.writeUInt32LE(4, table + 8);
+    guarded.writeUInt32LE(0x1_0000_0000 - guarded.length + table, guarded.length - 0x40);
+    guarded.writeUInt32LE(0, guarded.length - 0x3c);
+    assert.equal(hasBootGuard(guarded), true);
+    assert.equal(embed(guarded, { image: image(100) }).bootGuard, true);
+    guarded.writeUInt32LE(3, table + 8);
+    assert.equal(hasBootGuard(guarded), false);
+    guarded.writeUInt32LE(0xffff_fff0, guarded.length - 0x40);
+    assert.equal(hasBootGuard(guarded), false);
   });
 
   test("an update capsule is refused: its signature would break", () => {

@@ -9,19 +9,14 @@ import { ThimbleError } from "../../base/errors.ts";
 import { assembleImage, freeBytes } from "./assemble.ts";
 import { applicationFile, editImage } from "./edit.ts";
 import { fileMachine, machineName, programMachine } from "./executable.ts";
-import { FILE_TYPE_DXE_CORE } from "./format.ts";
+import { hasBootGuard } from "./fit.ts";
 import type { Guid } from "./guid.ts";
+import { filesWhere, findHome, type Home, SHELL_FILE, scopeOf } from "./home.ts";
 import { chooseFiles } from "./optional.ts";
 import { isAll } from "./read-context.ts";
 import { capsuleName, flashRegions } from "./regions.ts";
 import { type FirmwareFile, type FirmwareImage, moduleName, type Volume } from "./tree.ts";
 import { verifyChange } from "./verify.ts";
-import { visitImage } from "./walk.ts";
-
-/** The UEFI Shell's file: edk2's boot manager makes a boot option of it by itself. */
-export const SHELL_FILE: Guid = "7C04A583-9E3E-4F1C-AD65-E05268D0B4D1";
-/** The Shell, and the older EFI Shell that some vendors' setup menus offer. */
-const shellFiles: ReadonlySet<Guid> = new Set([SHELL_FILE, "C57AD6B7-0515-40A8-9D21-551652854E37"]);
 
 /** The reset vector of an x86 processor is in the last 16 bytes of the flash. */
 const RESET_VECTOR_BYTES = 16;
@@ -34,7 +29,9 @@ export interface EmbedOptions {
   readonly drop?: readonly string[];
   /** The file whose place the image takes, by module name or GUID; default: the Shell. */
   readonly place?: string;
-  /** Go on when parts of the ROM cannot be read, as long as nothing in those has to change. */
+  /** Where the volume starts in the ROM that all this is about; default: the only one that has what is sought. */
+  readonly volumeAt?: number;
+  /** Go on when parts of the ROM cannot be read: they stay as they are. */
   readonly keepUnreadable?: boolean;
 }
 
@@ -46,69 +43,14 @@ export interface Embedding {
   readonly replaced: string | undefined;
   /** Modules that were given up, by name. */
   readonly dropped: readonly string[];
+  /** Whether Intel Boot Guard checks the flash: the new ROM might not start. */
+  readonly bootGuard: boolean;
   /** What is left in the flash volume that the image is in. */
   readonly freeBytes: number;
 }
 
-/** Where the image goes. */
-interface Home {
-  readonly volume: Volume;
-  readonly part: number;
-  /** The file whose place it takes. */
-  readonly file: FirmwareFile | undefined;
-}
-
 function refuse(code: string, message: string): ThimbleError {
   return new ThimbleError(code, message);
-}
-
-function isShell(file: FirmwareFile): boolean {
-  return shellFiles.has(file.name) || moduleName(file) === "Shell";
-}
-
-/** Every file with the volume and the part of the image that it is in, for which `chosen` says so. */
-function filesWhere(image: FirmwareImage, chosen: (file: FirmwareFile) => boolean): Home[] {
-  const found: Home[] = [];
-  for (const [part, node] of image.parts.entries()) {
-    visitImage(
-      { parts: [node] },
-      {
-        file(file, volume) {
-          if (chosen(file)) found.push({ volume, part, file });
-        },
-      },
-    );
-  }
-  return found;
-}
-
-/** Errors: `not_uefi_firmware`, `no_dxe_volume`, `module_not_found`, `ambiguous_firmware`. */
-function findHome(image: FirmwareImage, place: string | undefined): Home {
-  if (!image.parts.some((part) => part.kind === "volume")) {
-    throw refuse("not_uefi_firmware", "The ROM has no firmware volumes: it is not UEFI firmware.");
-  }
-  const one = (found: readonly Home[], what: string): Home | undefined => {
-    if (found.length < 2) return found[0];
-    throw refuse(
-      "ambiguous_firmware",
-      `The ROM has ${found.length} ${what}: name the file whose place the image takes.`,
-    );
-  };
-  if (place !== undefined) {
-    const found = one(filesWhere(image, chooseFiles(image, [place])), `files "${place}"`);
-    return found as Home; // chooseFiles found it
-  }
-  const cores = filesWhere(image, (file) => file.type === FILE_TYPE_DXE_CORE);
-  if (cores.length === 0) {
-    throw refuse(
-      "no_dxe_volume",
-      "The ROM has no DXE core: it is only a part of UEFI firmware, such as its variables.",
-    );
-  }
-  const shell = one(filesWhere(image, isShell), "files that are a UEFI Shell");
-  if (shell !== undefined) return shell;
-  const core = one(cores, "DXE cores") as Home;
-  return { ...core, file: undefined };
 }
 
 /** Errors: `is_capsule`, `rom_truncated`, `rom_damaged`. */
@@ -130,7 +72,7 @@ function checkRom(rom: Uint8Array, image: FirmwareImage, keepUnreadable: boolean
   }
   const [first] = image.problems;
   if (first !== undefined && !keepUnreadable) {
-    throw refuse("rom_damaged", `The ROM is damaged, or holds something not known here. ${first.message}`);
+    throw refuse("rom_damaged", `The ROM is damaged, or holds something not known here. ${first}`);
   }
 }
 
@@ -153,32 +95,19 @@ function checkMachine(rom: Uint8Array, home: Home, image: Uint8Array): void {
   }
 }
 
-/** The outermost volume that holds the image: a piece of flash. */
-function flashVolume(image: FirmwareImage, part: number): Volume {
-  const volume = image.parts[part];
-  if (volume?.kind !== "volume") throw new Error(`part ${part} of the image is no volume`);
-  return volume;
-}
-
 /**
  * The ROM with the image in it. `parsed` is what parseImage made of `rom`.
- * Errors: those of the checks above, `volume_full` with the numbers, `volume_not_growable`, `signed_section`,
+ * Errors: those of the checks above and of `findHome`, `volume_full` with the numbers, `volume_not_growable`, `signed_section`,
  * `file_too_large`, `rom_not_verified`, `xz_failed`.
  */
 export function embedImage(rom: Uint8Array, parsed: FirmwareImage, options: EmbedOptions): Embedding {
   checkRom(rom, parsed, options.keepUnreadable ?? false);
-  const home = findHome(parsed, options.place);
+  const scope = scopeOf(parsed, options.volumeAt);
+  const home = findHome(scope, options.place);
   checkMachine(rom, home, options.image);
-  const chosen = chooseFiles(parsed, options.drop ?? []);
+  const chosen = chooseFiles(scope, options.drop ?? []);
   const gone = new Set<FirmwareFile>();
-  for (const found of filesWhere(parsed, (file) => file === home.file || chosen(file))) {
-    const damaged = parsed.problems.find((problem) => problem.part === found.part);
-    if (damaged !== undefined)
-      throw refuse("rom_damaged", `What has to change is damaged. ${damaged.message}`);
-    gone.add(found.file as FirmwareFile);
-  }
-  const damaged = parsed.problems.find((problem) => problem.part === home.part);
-  if (damaged !== undefined) throw refuse("rom_damaged", `What has to change is damaged. ${damaged.message}`);
+  for (const { file } of filesWhere(scope, (each) => each === home.file || chosen(each))) gone.add(file);
 
   const fileName = home.file?.name ?? SHELL_FILE;
   const file = applicationFile(fileName, options.image, home.volume.eraseByte);
@@ -194,6 +123,7 @@ export function embedImage(rom: Uint8Array, parsed: FirmwareImage, options: Embe
     fileName,
     replaced: home.file === undefined ? undefined : nameOf(home.file),
     dropped: [...gone].filter((each) => each !== home.file).map(nameOf),
-    freeBytes: freeBytes(flashVolume(edited, home.part)),
+    bootGuard: hasBootGuard(rom),
+    freeBytes: freeBytes(edited.parts[parsed.parts.indexOf(home.flashVolume)] as Volume),
   };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { brotliCompressSync } from "node:zlib";
 import { ThimbleError } from "../../base/errors.ts";
 import { SeededRandom, testSeed } from "../../base/random.ts";
 import {
@@ -7,17 +8,25 @@ import {
   encapsulation,
   fileOf,
   leaf,
+  moduleFile,
   SHELL,
   smallFirmware,
   volumeOf,
   volumeSection,
 } from "../testing/small-firmware.ts";
-import { assembleImage, assembleVolume, fileLength, freeBytes } from "./assemble.ts";
-import { applicationFile } from "./edit.ts";
+import { assembleImage, assembleSections, assembleVolume, fileLength, freeBytes } from "./assemble.ts";
+import { brotliHeader } from "./compress/brotli.ts";
+import { lzmaEncode } from "./compress/lzma.ts";
+import { applicationFile, editImage } from "./edit.ts";
 import {
   FILE_ATTRIBUTE_LARGE,
   FILE_SYSTEM_FFS3,
   fileHeader,
+  GUIDED_PROCESSING_REQUIRED,
+  guidedSection,
+  SECTION_BROTLI,
+  SECTION_LZMA_HP,
+  SECTION_TYPE_GUIDED,
   SECTION_TYPE_PE32,
   sum8,
   sum16,
@@ -86,12 +95,62 @@ test("edk2's compression under the number of the standard one is told by what co
   assert.deepEqual(Buffer.from(assembleImage(read)), Buffer.from(bytes));
 });
 
+/** A volume with one file that has one GUID-defined section. */
+function guided(definition: string, data: Uint8Array): Volume {
+  const attributes = GUIDED_PROCESSING_REQUIRED;
+  const header = guidedSection.encode({ definition, attributes, dataOffset: 4 + guidedSection.size });
+  const body = new Uint8Array([...header, ...data]);
+  return volumeOf(4096, [fileOf(NAME_B, 2, [leaf(SECTION_TYPE_GUIDED, body)])]);
+}
+
+test("names from a ROM do nothing to a terminal", () => {
+  const file = moduleFile(NAME_A, 7, `\u001b[2J\u202e\r\nEvil${"x".repeat(5000)}`, new Uint8Array(4));
+  const text = formatRomReport(inspectRom(bytesOf([volumeOf(16 * 1024, [file])])), true);
+  assert.match(text, /\?\[2J\?\?\?Evilx+/);
+  assert.doesNotMatch(text, /[^\n\P{C}]/u);
+  assert.ok(text.length < 2000, `${text.length}`);
+});
+
+test("sections packed by Brotli are read, and not changed", () => {
+  const children = assembleSections([volumeSection(volumeOf(1024, [raw(NAME_A, 300)]))]);
+  const header = brotliHeader.encode({ unpackedBytes: children.length, scratchBytes: 1 << 20 });
+  const bytes = bytesOf([
+    guided(SECTION_BROTLI, new Uint8Array([...header, ...brotliCompressSync(children)])),
+  ]);
+  const image = parseWhole(bytes);
+  assert.deepEqual(Buffer.from(assembleImage(image)), Buffer.from(bytes));
+  assert.match(formatRomReport(inspectRom(bytes)), /Brotli, unpacked 1,028 bytes/);
+  const [found] = findFiles(image, NAME_A);
+  assert.throws(() => editImage(image, { drops: (file) => file === found?.file }), /packed by Brotli/);
+
+  const wrong = brotliHeader.encode({ unpackedBytes: children.length - 1 });
+  const damaged = bytesOf([
+    guided(SECTION_BROTLI, new Uint8Array([...wrong, ...brotliCompressSync(children)])),
+  ]);
+  assert.match(parseImage(damaged).problems[0] ?? "", /Brotli data can't be unpacked/);
+  const noise = new Uint8Array([...header, ...new Uint8Array(50).fill(0xee)]);
+  assert.match(parseImage(bytesOf([guided(SECTION_BROTLI, noise)])).problems[0] ?? "", /Brotli data/);
+});
+
+test("sections of a packer not known are kept closed, and said to be", () => {
+  const bytes = bytesOf([guided(NAME_A, new Uint8Array(100).fill(7))]);
+  assert.deepEqual(parseWhole(bytes).problems, []);
+  assert.match(formatRomReport(inspectRom(bytes)), /GUID-defined, .*, 00112233-.*, which is kept closed/);
+});
+
+test("HP's LZMA sections are LZMA sections", () => {
+  const inner = assembleSections([leaf(0x19, new Uint8Array(500).fill(1))]);
+  const bytes = bytesOf([guided(SECTION_LZMA_HP, lzmaEncode(inner))]);
+  assert.deepEqual(Buffer.from(assembleImage(parseWhole(bytes))), Buffer.from(bytes));
+  assert.match(formatRomReport(inspectRom(bytes)), /LZMA, unpacked 504 bytes/);
+});
+
 test("a large file of FFS3 reads back the same, and is an error in FFS2", () => {
   const file = fileOf(NAME_A, 1, new Uint8Array(1000), { attributes: FILE_ATTRIBUTE_LARGE });
   const bytes = bytesOf([volumeOf(2048, [file], { fileSystem: FILE_SYSTEM_FFS3 })]);
   assert.deepEqual(Buffer.from(assembleImage(parseWhole(bytes))), Buffer.from(bytes));
   const wrong = bytesOf([volumeOf(2048, [file])]);
-  assert.match(parseImage(wrong).problems[0]?.message ?? "", /large file outside of FFS3/);
+  assert.match(parseImage(wrong).problems[0] ?? "", /large file outside of FFS3/);
 });
 
 test("deleted files, and data after the last file or between files, are kept", () => {
@@ -116,10 +175,7 @@ test("a damaged file leaves the rest of the image readable, and is named", () =>
   bytes[volumeHeader.size + 16] = 0x11; // in the first file's name
   const read = parseImage(bytes);
   assert.equal(read.problems.length, 1);
-  assert.match(
-    read.problems[0]?.message ?? "",
-    /^The volume at 0x0: the file at 0x48 has a wrong header checksum/,
-  );
+  assert.match(read.problems[0] ?? "", /^The volume at 0x0: the file at 0x48 has a wrong header checksum/);
   assert.deepEqual(
     read.parts.map((part) => part.kind),
     ["opaque", "volume"],
@@ -136,7 +192,7 @@ test("volumes nested without end are refused", () => {
     volume = volumeOf(sizeBytes, [fileOf(NAME_B, 0x0b, [volumeSection(volume)])]);
   }
   const read = parseImage(bytesOf([volume]));
-  assert.match(read.problems[0]?.message ?? "", /nested more than 8 deep/);
+  assert.match(read.problems[0] ?? "", /nested more than 8 deep/);
 });
 
 test("what an image unpacks to is bounded as a whole, and so are its files", () => {
@@ -157,7 +213,7 @@ test("what an image unpacks to is bounded as a whole, and so are its files", () 
   ]);
   const { problems } = parseImage(bomb);
   assert.equal(problems.length, 2);
-  assert.match(problems[0]?.message ?? "", /claim to unpack to 6\d+ bytes; \d+ are left/);
+  assert.match(problems[0] ?? "", /claim to unpack to 6\d+ bytes; \d+ are left/);
 
   const many = Array.from({ length: 110_000 }, () => raw(NAME_A, 0));
   assert.throws(() => parseImage(bytesOf([volumeOf(3 * 1024 * 1024, many)])), /more than 100000 files/);

@@ -42,7 +42,7 @@ export const VOLUME_SIGNATURE = "_FVH";
 /** EFI_FVB2_ERASE_POLARITY: erased bytes read as 0xFF; without it as 0. */
 export const VOLUME_ERASE_POLARITY = 0x800;
 /** The longest header accepted: real ones have a block map of one to a few entries. */
-export const VOLUME_HEADER_BYTES_MAX = 4096;
+export const VOLUME_HEADER_BYTES_MAX = 512;
 
 /** EFI_FV_BLOCK_MAP_ENTRY: the header ends in a list of them, closed by one of zeros. */
 export const blockMapEntry = packed("EFI_FV_BLOCK_MAP", "PI 1.8, volume 3, 3.2.1.1", {
@@ -184,10 +184,15 @@ export const sectionTypeNames: Readonly<Record<number, string>> = {
 
 /** Definitions of GUID-defined sections. LZMA-alone data with the size in their header. */
 export const SECTION_LZMA = "EE4E5898-3914-4259-9D6E-DC7BD79403CF";
+/** The same under GUIDs of HP's and Microsoft's own. */
+export const SECTION_LZMA_HP = "0ED85E23-F253-413F-A03C-901987B04397";
+export const SECTION_LZMA_MICROSOFT = "BD9921EA-ED91-404A-8B2F-B4D724747C8C";
 /** The same, of data whose x86 jumps and calls were made absolute before. */
 export const SECTION_LZMA_X86 = "D42AE6BD-1352-4BFB-909A-CA72A6EAE889";
 /** edk2's variant of the UEFI compression. */
 export const SECTION_TIANO = "A31280AD-481E-41B6-95E8-127F4C984779";
+/** Brotli, behind a header of its own (edk2, MdeModulePkg/Library/BrotliCustomDecompressLib). */
+export const SECTION_BROTLI = "3D532050-5CDA-4FD0-879E-0F7F630D5AFB";
 /** EFI_GUIDED_SECTION_CRC32: a checksum in front of plain sections (PI 1.8, volume 3, 3.2.5.7). */
 export const SECTION_CRC32 = "FC1BCDB0-7D31-49AA-936A-A4600D9DD083";
 

@@ -1,10 +1,14 @@
 /** A report on a flash image as text: a tree with one line per thing, then what could be given up. */
 import type { FileReport, OpaqueReport, RomReport, SectionReport, VolumeReport } from "./inspect.ts";
 
+/** What a person should know before changing such a ROM. */
+export const BOOT_GUARD =
+  "Intel Boot Guard checks parts of this flash before UEFI runs: a changed ROM might not start.";
+
 const hex = (value: number): string => `0x${value.toString(16)}`;
 const bytes = (value: number): string => `${value.toLocaleString("en-US")} bytes`;
 
-/** `withSections` shows every section; otherwise only those that hold volumes or are compressed. */
+/** `withSections` shows every section; otherwise only those that hold volumes, are compressed or are kept closed. */
 export function formatRomReport(report: RomReport, withSections = false): string {
   const lines: string[] = [];
   const put = (depth: number, text: string): void => {
@@ -12,6 +16,7 @@ export function formatRomReport(report: RomReport, withSections = false): string
   };
   put(0, `ROM, ${bytes(report.sizeBytes)}`);
   if (report.capsule !== undefined) put(0, `update capsule: ${report.capsule}`);
+  if (report.bootGuard) put(0, BOOT_GUARD);
   for (const region of report.regions ?? []) {
     put(1, `${hex(region.offset)} region ${region.name}, ${bytes(region.sizeBytes)}`);
   }
@@ -36,6 +41,7 @@ function putBytes(put: Put, { offset, sizeBytes, content }: OpaqueReport): void 
 function putVolume(put: Put, volume: VolumeReport, depth: number, withSections: boolean): void {
   const { freeBytes, variables, fileSystemName, fileSystem } = volume;
   const parts = [`${hex(volume.offset)} volume ${fileSystemName ?? fileSystem}`, bytes(volume.sizeBytes)];
+  if (volume.name !== undefined) parts.push(`named ${volume.name}`);
   if (freeBytes !== undefined) parts.push(`${freeBytes.toLocaleString("en-US")} free`);
   if (variables !== undefined) {
     parts.push(`${variables.variables} variables in ${variables.usedBytes} of ${variables.sizeBytes} bytes`);
@@ -52,10 +58,11 @@ function putFile(put: Put, file: FileReport, depth: number, withSections: boolea
 }
 
 function putSection(put: Put, section: SectionReport, depth: number, withSections: boolean): void {
-  const { storedAs, unpackedBytes, text, volume } = section;
-  const shown = withSections || volume !== undefined || unpackedBytes !== undefined;
+  const { storedAs, unpackedBytes, text, volume, definition } = section;
+  const shown = withSections || [volume, unpackedBytes, definition].some((each) => each !== undefined);
   if (shown) {
     const parts = [`${hex(section.offset)} section ${section.type}`, bytes(section.sizeBytes)];
+    if (definition !== undefined) parts.push(`${definition}, which is kept closed`);
     if (storedAs !== undefined) parts.push(storedAs);
     if (unpackedBytes !== undefined) parts.push(`unpacked ${bytes(unpackedBytes)}`);
     if (text !== undefined) parts.push(`"${text}"`);

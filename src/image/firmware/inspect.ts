@@ -7,14 +7,17 @@ import {
   type SectionPlace,
   sectionPlaces,
 } from "./assemble.ts";
-import { codecTitles } from "./codecs.ts";
+import { codecTitles, definitionOf } from "./codecs.ts";
 import { fileMachine, machineName } from "./executable.ts";
+import { hasBootGuard } from "./fit.ts";
 import {
   FILE_TYPE_PAD,
   fileTypeNames,
   SECTION_TYPE_UI,
   SECTION_TYPE_VERSION,
   sectionTypeNames,
+  volumeExtHeader,
+  volumeHeader,
 } from "./format.ts";
 import type { Guid } from "./guid.ts";
 import { knownGuids } from "./known-guids.ts";
@@ -52,6 +55,8 @@ export interface VolumeReport extends Placed {
   readonly kind: "volume";
   readonly fileSystem: Guid;
   readonly fileSystemName?: string;
+  /** FvName of the extended header. */
+  readonly name?: Guid;
   /** Erased bytes after the last file; absent where there are no files. */
   readonly freeBytes?: number;
   readonly variables?: VariableStore;
@@ -72,8 +77,10 @@ export interface FileReport extends Placed {
 export interface SectionReport extends Placed {
   readonly type: string;
   /** A module's name or version. */
-  readonly text?: string | undefined;
-  readonly storedAs?: string | undefined;
+  readonly text?: string;
+  /** Of a GUID-defined section that is kept closed: what packed it, by name where that is known. */
+  readonly definition?: string;
+  readonly storedAs?: string;
   /** What a compressed section unpacks to. */
   readonly unpackedBytes?: number;
   readonly sections?: readonly SectionReport[];
@@ -84,6 +91,8 @@ export interface RomReport {
   readonly sizeBytes: number;
   readonly capsule?: string;
   readonly regions?: readonly FlashRegion[];
+  /** Whether Intel Boot Guard checks the flash: a changed one might not start. */
+  readonly bootGuard: boolean;
   readonly parts: readonly (OpaqueReport | VolumeReport)[];
   /** Modules that a host's firmware can do without, by group. */
   readonly optional: readonly DropGain[];
@@ -97,9 +106,10 @@ export function inspectRom(rom: Uint8Array): RomReport {
     sizeBytes: rom.length,
     capsule: capsuleName(rom),
     regions: flashRegions(rom),
+    bootGuard: hasBootGuard(rom),
     parts: partReports(image),
     optional: dropGains(image),
-    problems: image.problems.map((problem) => problem.message),
+    problems: image.problems,
   };
 }
 
@@ -126,10 +136,17 @@ function volumeReport(volume: Volume, offset: number): VolumeReport {
     sizeBytes: volume.sizeBytes,
     fileSystem: volume.fileSystem,
     fileSystemName: knownGuids[volume.fileSystem],
+    name: volumeName(volume),
     freeBytes: holdsFiles ? freeBytes(volume) : undefined,
     variables: variableStore(volume),
     files: volume.files.map((file, index) => fileReport(file, offset + (starts[index] as number))),
   };
+}
+
+function volumeName({ prologue }: Volume): Guid | undefined {
+  const { extHeaderOffset } = volumeHeader.decode(prologue);
+  if (extHeaderOffset === 0 || extHeaderOffset + volumeExtHeader.size > prologue.length) return undefined;
+  return volumeExtHeader.decode(prologue, extHeaderOffset).fvName;
 }
 
 function fileReport(file: FirmwareFile, offset: number): FileReport {
@@ -154,7 +171,11 @@ function sectionReports(sections: readonly Section[], offset: number): SectionRe
     const type = sectionTypeNames[section.type] ?? `type 0x${section.type.toString(16)}`;
     const placed = { type, offset: offset + start, sizeBytes };
     const bodyAt = placed.offset + headerBytes;
-    if (section.kind === "leaf") return { ...placed, text: sectionText(section) };
+    if (section.kind === "leaf") {
+      const definition = definitionOf(section.type, section.data);
+      const named = definition === undefined ? undefined : (knownGuids[definition] ?? definition);
+      return { ...placed, text: sectionText(section), definition: named };
+    }
     if (section.kind === "volume-section") return { ...placed, volume: volumeReport(section.volume, bodyAt) };
     const compressed = isCompressed(section);
     return {

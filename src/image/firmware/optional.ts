@@ -53,7 +53,10 @@ export function groupOf(file: FirmwareFile): OptionalGroup | undefined {
  * Chooses files by names: of a group, of a module (its UI section) or of a file (its GUID); letters may be large or small.
  * Errors: `module_not_found` for a name that nothing in the image has.
  */
-export function chooseFiles(image: FirmwareImage, names: readonly string[]): (file: FirmwareFile) => boolean {
+export function chooseFiles(
+  image: Pick<FirmwareImage, "parts">,
+  names: readonly string[],
+): (file: FirmwareFile) => boolean {
   const wanted = new Map<string, boolean>(); // name → seen in the image
   for (const name of names) {
     const group = optionalGroups.find((each) => each.name === name.toLowerCase());

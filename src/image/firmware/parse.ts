@@ -35,7 +35,6 @@ export function parseImage(source: Uint8Array): FirmwareImage {
     if (end > opaqueFrom) parts.push({ kind: "opaque", data: data.subarray(opaqueFrom, end) });
   };
   for (let at = nextVolume(data, 0); at >= 0; ) {
-    context.part = parts.length + (at > opaqueFrom ? 1 : 0);
     const where = `The volume at 0x${at.toString(16)}`;
     const volume = context.attempt(where, () => readTopVolume(data.subarray(at), where, context));
     if (volume === undefined) {
@@ -81,6 +80,6 @@ function readTopVolume(data: Uint8Array, where: string, context: ReadContext): V
 export function parseWhole(source: Uint8Array): FirmwareImage {
   const image = parseImage(source);
   const [first] = image.problems;
-  if (first !== undefined) throw bad(first.message);
+  if (first !== undefined) throw bad(first);
   return image;
 }

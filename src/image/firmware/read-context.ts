@@ -1,7 +1,7 @@
 /** What the readers of a flash image share: what they found wrong, and how much they may still unpack and make. */
 import { ThimbleError } from "../../base/errors.ts";
 import { claimedBytes, decodeSections } from "./codecs.ts";
-import type { CodecName, Problem } from "./tree.ts";
+import type { CodecName } from "./tree.ts";
 
 /** Volumes in sections in files in volumes: real images nest three deep. */
 export const NESTING_MAX = 8;
@@ -24,9 +24,7 @@ export function bad(what: string): ThimbleError {
 }
 
 export class ReadContext {
-  readonly problems: Problem[] = [];
-  /** The part of the image that is being read. */
-  part = 0;
+  readonly problems: string[] = [];
   #problemsLeftOut = 0;
   #nodes = 0;
   #unpackedBytes = 0;
@@ -43,7 +41,7 @@ export class ReadContext {
   }
 
   report(message: string): void {
-    if (this.problems.length < PROBLEMS_MAX) this.problems.push({ part: this.part, message });
+    if (this.problems.length < PROBLEMS_MAX) this.problems.push(message);
     else this.#problemsLeftOut++;
   }
 
@@ -95,10 +93,10 @@ export class ReadContext {
     return decodeSections(codec, header, data, claimed);
   }
 
-  finish(): readonly Problem[] {
+  finish(): readonly string[] {
     const more = this.#problemsLeftOut;
     if (more === 0) return this.problems;
-    return [...this.problems, { part: this.part, message: `${more} more problems were found.` }];
+    return [...this.problems, `${more} more problems were found.`];
   }
 }
 

@@ -5,6 +5,7 @@
 import { assembleFile, fileLength } from "./assemble.ts";
 import { encodedLength } from "./codecs.ts";
 import { concatBytes } from "./format.ts";
+import { isShell } from "./home.ts";
 import { groupOf, optionalGroups } from "./optional.ts";
 import {
   type CodecName,
@@ -31,32 +32,44 @@ export interface ModuleGain {
   readonly bytes: number;
 }
 
+/** What the Shell's place brings: the image takes it. */
+const shellGroup = { group: "shell", loses: "the UEFI Shell, whose place the image takes" } as const;
+
+/** Modules of a group that are estimated one by one: no group has as many, but a hostile ROM may. */
+const MODULES_MAX = 200;
+
 /** A module, and the innermost compression around it. */
 interface Found {
   readonly file: FirmwareFile;
   readonly codec: CodecName | undefined;
 }
 
-/** Every optional group of which the image has modules. Errors: `xz_failed`. */
+/** The Shell, and every optional group of which the image has modules. Errors: `xz_failed`. */
 export function dropGains(image: Pick<FirmwareImage, "parts">): DropGain[] {
   const found: Found[] = [];
   for (const part of image.parts) if (part.kind === "volume") findIn(part, undefined, found);
-  return optionalGroups.flatMap(({ name, loses }) => {
-    const members = found.filter(({ file }) => groupOf(file)?.name === name);
+  const groups = optionalGroups.map(({ name, loses }) => ({ group: name, loses }));
+  return [shellGroup, ...groups].flatMap(({ group, loses }) => {
+    const members = found.filter(({ file }) => groupNameOf(file) === group);
     if (members.length === 0) return [];
     const modules = members
+      .slice(0, MODULES_MAX)
       .map((member) => ({
         module: moduleName(member.file) ?? member.file.name,
         bytes: packedBytes([member]),
       }))
       .sort((a, b) => b.bytes - a.bytes);
-    return [{ group: name, loses, bytes: packedBytes(members), modules }];
+    return [{ group, loses, bytes: packedBytes(members), modules }];
   });
+}
+
+function groupNameOf(file: FirmwareFile): string | undefined {
+  return isShell(file) ? shellGroup.group : groupOf(file)?.name;
 }
 
 function findIn(volume: Volume, codec: CodecName | undefined, found: Found[]): void {
   for (const file of volume.files) {
-    if (groupOf(file) !== undefined) found.push({ file, codec });
+    if (groupNameOf(file) !== undefined) found.push({ file, codec });
     else if (!(file.content instanceof Uint8Array)) findInSections(file.content, codec, found);
   }
 }

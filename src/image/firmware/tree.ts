@@ -7,19 +7,14 @@
 import { SECTION_TYPE_UI } from "./format.ts";
 import type { Guid } from "./guid.ts";
 
+/** Longer names and versions are cut. */
+const TEXT_LENGTH_MAX = 200;
+
 /** A flash image: volumes with bytes between them. */
 export interface FirmwareImage {
   readonly parts: readonly (Volume | Opaque)[];
-  /** What could not be read. Those bytes are in the tree all the same, as they are. */
-  readonly problems: readonly Problem[];
-}
-
-/** Something in a flash image that is damaged, or of a kind that is not known. */
-export interface Problem {
-  /** Index of the part of the image that it is in. */
-  readonly part: number;
-  /** Sentences: which object, where, what is wrong. */
-  readonly message: string;
+  /** What is damaged or not known, in sentences with its place. Those bytes are in the tree all the same. */
+  readonly problems: readonly string[];
 }
 
 /** Bytes that are kept as they are. */
@@ -77,7 +72,7 @@ export interface VolumeSection extends SectionBase {
 }
 
 /** How an encapsulating section stores the sections in it (codecs.ts). */
-export type CodecName = "plain" | "crc32" | "lzma" | "lzma-x86" | "tiano" | "efi";
+export type CodecName = "plain" | "crc32" | "lzma" | "lzma-x86" | "tiano" | "efi" | "brotli";
 
 /** A section of further sections: a compression section, a GUID-defined one or a disposable one. */
 export interface Encapsulation extends SectionBase {
@@ -113,9 +108,14 @@ function uiText(sections: readonly Section[]): string | undefined {
   return undefined;
 }
 
-/** Text of UTF-16 up to its terminating zero. */
+/**
+ * Text of UTF-16 up to its terminating zero. It comes from a ROM and goes to terminals: what is no letter, digit, mark or
+ * blank of the usual kind becomes a question mark.
+ */
 export function utf16(data: Uint8Array): string {
   const text = Buffer.from(data).toString("utf16le");
   const end = text.indexOf("\0");
-  return end < 0 ? text : text.slice(0, end);
+  return (end < 0 ? text : text.slice(0, end))
+    .slice(0, TEXT_LENGTH_MAX)
+    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "?");
 }

@@ -119,7 +119,7 @@ export function verifyChange(
     );
   };
   const read = parseImage(bytes);
-  if (read.problems.length > before.problems.length) fail(read.problems.at(-1)?.message ?? "");
+  if (read.problems.length > before.problems.length) fail(read.problems.at(-1) ?? "");
   const [was, meant, is] = [factsOf(before), factsOf(after), factsOf(read)];
   const [lost] = without(meant, is);
   const [extra] = without(is, meant);

@@ -73,7 +73,10 @@ const guidedDefinitions = {
 } as const;
 
 /** A section that stores others in that way. */
-export function encapsulation(codec: CodecName, children: readonly Section[]): Encapsulation {
+export function encapsulation(
+  codec: Exclude<CodecName, "brotli">,
+  children: readonly Section[],
+): Encapsulation {
   const base = { kind: "encapsulation", codec, longHeader: false, children } as const;
   if (codec === "plain" || codec === "efi") {
     const compressionType = codec === "plain" ? COMPRESSION_NONE : COMPRESSION_STANDARD;
@@ -132,7 +135,7 @@ const RESET: Guid = "DF1CCEF6-F301-4A63-9661-FC6030DCC880";
 
 export interface SmallFirmware {
   /** How the DXE volume is stored; undefined: it is a piece of flash itself. */
-  readonly codec?: CodecName;
+  readonly codec?: Exclude<CodecName, "brotli">;
   /** Erased bytes in the flash volume. */
   readonly roomBytes?: number;
   /** Erased bytes in the DXE volume inside the compressed section. */
@@ -166,7 +169,7 @@ export function smallFirmware(options: SmallFirmware): FirmwareImage {
 }
 
 /** Every way in which the DXE volume can be stored. */
-export const codecChoices: readonly (CodecName | undefined)[] = [
+export const codecChoices: readonly SmallFirmware["codec"][] = [
   undefined,
   "plain",
   "crc32",
