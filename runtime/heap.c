@@ -1,7 +1,7 @@
 /*
  * The engine's memory. It asks for some twenty thousand small blocks and is always under the runtime lock, so pages of
- * equal blocks without headers or locks take a fourth less memory than the C library's malloc, which is there for
- * larger blocks and for when the region is full.
+ * equal blocks without headers or locks take a fourth less memory than the C library's malloc. Larger blocks are runs of
+ * whole pages between them; what is larger still, or has no room, is malloc's.
  */
 #include <malloc.h>
 #include <stdint.h>
@@ -14,8 +14,9 @@
 /* Address space only: pages take memory when they are used. */
 #define REGION_SIZE (256UL * 1024 * 1024)
 #define PAGE_SIZE 4096UL
-#define SMALL_MAX 512
-#define CLASSES 32
+#define SMALL_MAX 1024
+#define CLASSES 36
+#define RUN_MAX (32 * PAGE_SIZE)
 /* As the engine's own functions count; it decides by this when to collect cycles. */
 #define OVERHEAD 8
 
@@ -23,25 +24,35 @@ struct block {
     struct block *next;
 };
 
-/* In steps of 8 bytes to 128, of 16 to 256, of 32 to 512. */
+/* In steps of 8 bytes to 128, of 16 to 256, of 32 to 512; then what is left of a page divided by 7, 6, 5 and 4. */
 static struct block *free_blocks[CLASSES];
 /* The page that each class takes its blocks from, as far as it has been used. */
 static uint8_t *fresh[CLASSES], *fresh_end[CLASSES];
 static uint8_t page_class[REGION_SIZE / PAGE_SIZE];
-/* Blocks of a page that are in use. */
+/* Other classes: a free page, the first page of a run, its other pages. */
+#define FREE_PAGE 0xff
+#define RUN 0xfe
+#define RUN_REST 0xfd
+/* Blocks of a page that are in use; pages of a run. */
 static uint16_t page_live[REGION_SIZE / PAGE_SIZE];
-/* The class of a page that has none: heap_trim() gave its memory back. */
-#define NO_CLASS 0xff
-static size_t classless_pages;
+static size_t free_pages;
 static uint8_t *region, *next_page;
+
+static const uint16_t large_sizes[] = { 584, 680, 816, 1024 };
 
 static unsigned class_of(size_t size)
 {
+    unsigned class = 32;
+
     if (size <= 128)
         return size ? (size - 1) / 8 : 0;
     if (size <= 256)
         return 16 + (size - 129) / 16;
-    return 24 + (size - 257) / 32;
+    if (size <= 512)
+        return 24 + (size - 257) / 32;
+    while (size > large_sizes[class - 32])
+        class++;
+    return class;
 }
 
 static size_t size_of(unsigned class)
@@ -50,7 +61,9 @@ static size_t size_of(unsigned class)
         return (class + 1) * 8;
     if (class < 24)
         return 128 + (class - 15) * 16;
-    return 256 + (class - 23) * 32;
+    if (class < 32)
+        return 256 + (class - 23) * 32;
+    return large_sizes[class - 32];
 }
 
 static size_t page_of(const void *block)
@@ -58,57 +71,80 @@ static size_t page_of(const void *block)
     return ((const uint8_t *)block - region) / PAGE_SIZE;
 }
 
-static int is_small(const void *block)
+static int in_region(const void *block)
 {
     return (uintptr_t)block - (uintptr_t)region < REGION_SIZE;
 }
 
 static size_t usable_size(const void *block)
 {
+    size_t page = page_of(block);
+
     if (!block)
         return 0;
-    if (is_small(block))
-        return size_of(page_class[page_of(block)]);
-    return malloc_usable_size((void *)block);
+    if (!in_region(block))
+        return malloc_usable_size((void *)block);
+    return page_class[page] == RUN ? page_live[page] * PAGE_SIZE : size_of(page_class[page]);
 }
 
-/* Null when the region is full. */
-static uint8_t *take_page(unsigned class)
+static size_t pages_for(size_t size)
 {
-    uint8_t *page = next_page, *found;
+    return (size + PAGE_SIZE - 1) / PAGE_SIZE;
+}
 
-    if (classless_pages) {
-        found = memchr(page_class, NO_CLASS, page_of(next_page));
-        page = region + (found - page_class) * PAGE_SIZE;
-        classless_pages--;
-    } else if (next_page == region + REGION_SIZE) {
-        return NULL;
-    } else {
-        next_page += PAGE_SIZE;
+/* The first of so many pages in a row; null when the region has none. */
+static uint8_t *take_pages(size_t count)
+{
+    size_t page, pages = page_of(next_page), row = 0;
+    uint8_t *start = next_page;
+
+    for (page = 0; free_pages >= count && page < pages; page++) {
+        row = page_class[page] == FREE_PAGE ? row + 1 : 0;
+        if (row == count) {
+            free_pages -= count;
+            return region + (page + 1 - count) * PAGE_SIZE;
+        }
     }
-    page_class[page_of(page)] = class;
-    return page;
+    if ((size_t)(region + REGION_SIZE - next_page) < count * PAGE_SIZE)
+        return NULL;
+    next_page += count * PAGE_SIZE;
+    return start;
 }
 
-static void *take(size_t size)
+static void free_run(size_t page, size_t count)
 {
-    unsigned class;
-    size_t step;
-    struct block *block;
+    memset(page_class + page, FREE_PAGE, count);
+    free_pages += count;
+}
 
-    if (size > SMALL_MAX)
+static void *take_run(size_t size)
+{
+    size_t count = pages_for(size);
+    uint8_t *start = take_pages(count);
+
+    if (!start)
         return malloc(size);
-    class = class_of(size);
-    block = free_blocks[class];
+    page_class[page_of(start)] = RUN;
+    memset(page_class + page_of(start) + 1, RUN_REST, count - 1);
+    page_live[page_of(start)] = count;
+    return start;
+}
+
+static void *take_small(size_t size)
+{
+    unsigned class = class_of(size);
+    size_t step = size_of(class);
+    struct block *block = free_blocks[class];
+
     if (block) {
         free_blocks[class] = block->next;
     } else {
-        step = size_of(class);
         if ((size_t)(fresh_end[class] - fresh[class]) < step) {
-            fresh[class] = take_page(class);
+            fresh[class] = take_pages(1);
             fresh_end[class] = fresh[class] + (fresh[class] ? PAGE_SIZE : 0);
             if (!fresh[class])
                 return malloc(size);
+            page_class[page_of(fresh[class])] = class;
         }
         block = (struct block *)fresh[class];
         fresh[class] += step;
@@ -117,17 +153,45 @@ static void *take(size_t size)
     return block;
 }
 
+static void *take(size_t size)
+{
+    if (size <= SMALL_MAX)
+        return take_small(size);
+    return size <= RUN_MAX ? take_run(size) : malloc(size);
+}
+
 static void give(void *block)
 {
-    if (is_small(block)) {
-        size_t page = page_of(block);
-        unsigned class = page_class[page];
-        page_live[page]--;
-        ((struct block *)block)->next = free_blocks[class];
-        free_blocks[class] = block;
-    } else {
+    size_t page = page_of(block);
+
+    if (!in_region(block)) {
         free(block);
+    } else if (page_class[page] == RUN) {
+        free_run(page, page_live[page]);
+    } else {
+        struct block *freed = block;
+        page_live[page]--;
+        freed->next = free_blocks[page_class[page]];
+        free_blocks[page_class[page]] = freed;
     }
+}
+
+/* Makes a block larger or smaller where it is. */
+static int resize_in_place(void *block, size_t size)
+{
+    size_t page = page_of(block), count;
+
+    if (!in_region(block))
+        return 0;
+    if (page_class[page] != RUN)
+        return size <= SMALL_MAX && class_of(size) == page_class[page];
+    count = pages_for(size);
+    if (size <= SMALL_MAX || count > page_live[page])
+        return 0;
+    if (count < page_live[page])
+        free_run(page + count, page_live[page] - count);
+    page_live[page] = count;
+    return 1;
 }
 
 static int is_empty(size_t page, unsigned class)
@@ -137,7 +201,7 @@ static int is_empty(size_t page, unsigned class)
 
 void heap_trim(void)
 {
-    size_t page, pages = page_of(next_page);
+    size_t page, first, pages = page_of(next_page);
     unsigned class;
 
     for (class = 0; class < CLASSES; class++) {
@@ -150,11 +214,14 @@ void heap_trim(void)
         }
     }
     for (page = 0; page < pages; page++) {
-        if (page_class[page] == NO_CLASS || !is_empty(page, page_class[page]))
-            continue;
-        page_class[page] = NO_CLASS;
-        classless_pages++;
-        madvise(region + page * PAGE_SIZE, PAGE_SIZE, MADV_DONTNEED);
+        if (page_class[page] < CLASSES && is_empty(page, page_class[page]))
+            free_run(page, 1);
+    }
+    for (page = 0; page < pages; page++) {
+        for (first = page; page < pages && page_class[page] == FREE_PAGE; page++)
+            ;
+        if (page > first)
+            madvise(region + first * PAGE_SIZE, (page - first) * PAGE_SIZE, MADV_DONTNEED);
     }
 }
 
@@ -189,16 +256,17 @@ static void *heap_realloc(JSMallocState *state, void *block, size_t size)
         heap_free(state, block);
         return NULL;
     }
-    if (!is_small(block) && size > SMALL_MAX) {
-        moved = realloc(block, size);
-    } else {
-        if (is_small(block) && size <= SMALL_MAX && size_of(class_of(size)) == old)
-            return block;
-        moved = take(size);
-        if (moved) {
-            memcpy(moved, block, old < size ? old : size);
-            give(block);
+    if (in_region(block) || size <= RUN_MAX) {
+        moved = block;
+        if (!resize_in_place(block, size)) {
+            moved = take(size);
+            if (moved) {
+                memcpy(moved, block, old < size ? old : size);
+                give(block);
+            }
         }
+    } else {
+        moved = realloc(block, size);
     }
     if (moved)
         state->malloc_size += usable_size(moved) - old;

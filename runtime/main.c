@@ -36,18 +36,32 @@ const struct bundle *find_bundle(const char *role)
     return NULL;
 }
 
-/* PID 1 is init; otherwise the first argument says it; a single bundle needs no name. */
+/* The one role of a build that has no other; its parts have a dot in their names. */
+static const struct bundle *only_role(void)
+{
+    const struct bundle *role = NULL;
+    size_t i;
+
+    for (i = 0; i < bundle_count; i++) {
+        if (strchr(bundles[i].role, '.'))
+            continue;
+        if (role)
+            return NULL;
+        role = &bundles[i];
+    }
+    return role;
+}
+
+/* PID 1 is init; otherwise the first argument says it; a single role needs no name. */
 static const struct bundle *choose_bundle(int argc, char **argv)
 {
     const struct bundle *bundle = NULL;
 
     if (getpid() == 1)
         bundle = find_bundle("init");
-    if (!bundle && argc > 1)
+    if (!bundle && argc > 1 && !strchr(argv[1], '.'))
         bundle = find_bundle(argv[1]);
-    if (!bundle && bundle_count == 1)
-        bundle = &bundles[0];
-    return bundle;
+    return bundle ? bundle : only_role();
 }
 
 int main(int argc, char **argv)

@@ -171,6 +171,7 @@ describe("stress", () => {
     const endAt = Date.now() + minutes * 60_000;
     const warmAt = Date.now() + minutes * 15_000;
     let warm: number[] | undefined;
+    const series: string[] = [];
     for (let step = 0; Date.now() < endAt; step++) {
       for (const [i, list] of steps.entries()) await list[(step + 3 * i) % list.length]?.();
       await sleep(stepMs);
@@ -178,7 +179,9 @@ describe("stress", () => {
       for (const guest of guests) {
         if ((await api.vm(guest.vm.id)).state === "running") await checkWork(guest);
       }
-      if (warm === undefined && Date.now() > warmAt) warm = await overheads(guests);
+      const now = await overheads(guests);
+      series.push(now.map((bytes) => Math.round(bytes / 1024)).join("/"));
+      if (Date.now() > warmAt) warm ??= now;
     }
     for (const { vm } of guests) {
       if ((await api.vm(vm.id)).state === "paused") await api.act(vm.id, "resume");
@@ -201,7 +204,7 @@ describe("stress", () => {
       for (const kind of workerKinds) assert.ok((done[kind] ?? 0) > 0, `${kind} did nothing`);
       assert.deepEqual(unexpectedComplaints(await shell.output(complaintsCommand)), []);
     }
-    context.diagnostic(`memory of the VMMs: ${warm?.join(", ")} bytes, at the end ${after.join(", ")}`);
+    context.diagnostic(`KiB of the VMMs, step by step: ${series.join(" ")}`);
     after.forEach((bytes, i) => {
       const before = warm?.[i] ?? 0;
       assert.ok(bytes < before + growthMaxBytes, `a VMM grew from ${before} to ${bytes} bytes`);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -45,6 +45,54 @@ describe("the runtime's build", () => {
       bundles.map((bundle) => bundle.role),
       ["agent", "init"],
     );
+  });
+
+  test("a part is read when it is first used, shares classes with its role, and is read anew when forgotten", async () => {
+    await script("base.ts", "export class Base { #value = 1; get value() { return this.#value; } }");
+    await mkdir(join(dir, "parts"), { recursive: true });
+    await script(
+      "parts/extra.ts",
+      `import { Base } from "../base.ts";
+       let made = 0;
+       export class Extra extends Base { #own = 10; get sum() { return this.#own + this.value + ++made; } }`,
+    );
+    await script("parts/other.ts", `import { common } from "../common.ts"; export const other = common;`);
+    await script("parts/third.ts", `import { common } from "../common.ts"; export const third = common;`);
+    // In two parts, so it comes to the role's script.
+    await script("common.ts", "export const common = { same: true };");
+    await script(
+      "parts.ts",
+      `/** Parts. */
+import * as extra from "./parts/extra.ts";
+import * as other from "./parts/other.ts";
+import * as third from "./parts/third.ts";
+
+export const extraPart = () => extra;
+export const otherPart = () => other;
+export const thirdPart = () => third;
+export const forgetParts = () => {};
+`,
+    );
+    const entry = await script(
+      "with-parts.ts",
+      `${PRINT}import { Base } from "./base.ts";
+      import { extraPart, forgetParts, otherPart, thirdPart } from "./parts.ts";
+      const sums = [new (extraPart().Extra)().sum, new (extraPart().Extra)().sum];
+      const isBase = new (extraPart().Extra)() instanceof Base;
+      forgetParts();
+      sums.push(new (extraPart().Extra)().sum);
+      say([...sums, isBase, otherPart().other === thirdPart().third].join());`,
+    );
+    for (const debug of [false, true]) {
+      const outDir = join(dir, `parts-${debug}`);
+      const built = await buildRuntime({ ...engine, outDir, debug, bundles: { role: entry } });
+      assert.equal(execFileSync(built.path, { encoding: "utf8" }), "12,13,12,true,true");
+      const names = built.bundles.map((bundle) => bundle.role);
+      assert.deepEqual(names, ["role", "role.extra", "role.other", "role.third"]);
+      assert.equal(spawnSync(built.path, ["role.extra"], { encoding: "utf8" }).stdout, "12,13,12,true,true");
+    }
+    await script("parts.ts", 'import * as extra from "./parts/extra.ts";\nconsole.log(extra);\n');
+    await assert.rejects(build("bad-parts", { role: entry }), /must hold imports of parts/);
   });
 
   test("the same inputs give the same bytes, wherever they are built", async () => {
