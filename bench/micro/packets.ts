@@ -17,6 +17,7 @@ let waiting = 0;
 const nullBackend: NetBackend = {
   fd: -1,
   send: () => 0,
+  overflow: new Uint8Array(0),
   receive: () => (waiting-- > 0 ? NetHeader.size + FRAME_BYTES : 0),
   onReadable: () => {},
   setOffload: () => {},

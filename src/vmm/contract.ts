@@ -129,8 +129,12 @@ export interface NetBackend {
   readonly fd: number;
   /** Sends header and frame from guest memory. Returns 0 or a negative errno; a full queue drops the frame. */
   send(segments: SegmentList): number;
-  /** Receives one header and frame into guest memory; returns its size in bytes, 0 when none is waiting, or a negative errno. */
+  /**
+   * Receives one header and frame into guest memory; returns its size in bytes, 0 when none is waiting, or a negative errno.
+   * What the segments have no room for is in `overflow` then, until the next call.
+   */
   receive(segments: SegmentList): number;
+  readonly overflow: Uint8Array;
   /** Calls back on the main thread when a frame may be waiting. Disabled, it costs nothing. */
   onReadable(callback: (() => void) | null): void;
   /** Tells the backend which offloads the guest accepts (TUN_F_* bits of linux/if_tun.h): all its queues, by the first. */

@@ -10,7 +10,7 @@ import { close, O_NONBLOCK, O_RDWR, open } from "../../sys/fs.ts";
 import { ioctl, iow, tryIoctl } from "../../sys/ioctl.ts";
 import { EPOLLIN, type EventLoop, type Watch } from "../../sys/loop.ts";
 import { SOCK_DGRAM, socket } from "../../sys/socket.ts";
-import { readv, writev } from "../../sys/vector-io.ts";
+import { addressOf, readv, writev } from "../../sys/vector-io.ts";
 import type { NetBackend, SegmentList } from "../contract.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { TunOffload } from "../virtio/net/bits.ts";
@@ -37,12 +37,23 @@ const InterfaceRequest = packed("ifreq", "linux/if.h", { name: ascii(16), flags:
 /** ifr_ifindex, behind the name. */
 const IFINDEX_AT = 16;
 
+/** The longest frame that the kernel hands over, with its header. */
+const OVERFLOW_BYTES = HEADER_SIZE + 65550;
+/** One for all queues: nothing stays in it for longer than a call. Made when it is first needed, with vhost-net never. */
+let overflow: Uint8Array<ArrayBuffer> | null = null;
+
+function sharedOverflow(): Uint8Array<ArrayBuffer> {
+  overflow ??= new Uint8Array(OVERFLOW_BYTES);
+  return overflow;
+}
+
 /** One queue of a tap interface. */
 export class TapQueue implements NetBackend {
   readonly #memory: GuestMemory;
   readonly #iovec = new IovecArray();
   readonly #watch: Watch;
   #callback: (() => void) | null = null;
+  #overflowAddress = 0;
 
   /** `fd` belongs to the queue from now on. */
   constructor(
@@ -62,8 +73,14 @@ export class TapQueue implements NetBackend {
     return result >= 0 || result === -EAGAIN || result === -ENOBUFS ? 0 : result;
   }
 
+  get overflow(): Uint8Array<ArrayBuffer> {
+    return sharedOverflow();
+  }
+
   receive(segments: SegmentList): number {
     this.#iovec.fill(this.#memory, segments);
+    if (this.#overflowAddress === 0) this.#overflowAddress = addressOf(sharedOverflow());
+    this.#iovec.add(this.#overflowAddress, OVERFLOW_BYTES);
     const count = Math.min(this.#iovec.count, IOV_MAX);
     const result = readv(this.fd, this.#iovec.words, count);
     return result === -EAGAIN ? 0 : result;

@@ -132,6 +132,23 @@ test("a driver with fewer buffers than the longest frame needs still receives", 
   }
 });
 
+test("a frame longer than all buffers together is lost, and those after it are not", () => {
+  const { tap, rx } = setUp();
+  for (let i = 0; i < 8; i++) rx.submit([1536]);
+  rx.ring();
+  for (let i = 0; i < 100; i++) {
+    if (i % 9 === 0) {
+      tap.arrive(60_000, i);
+      assert.deepEqual(rx.collect(), []);
+    }
+    const long = i % 5 === 0;
+    const frame = tap.arrive(long ? 9000 : 1000, i);
+    assert.deepEqual(framesOf(rx.collect()), [frame]);
+    for (let chains = long ? 6 : 1; chains > 0; chains--) rx.submit([1536]);
+    rx.ring();
+  }
+});
+
 test("a receive buffer too small for the header, or one the device should read, stops the device", () => {
   for (const chain of [[11], [new Uint8Array(16), 1500]]) {
     const { rx, driver } = setUp(MERGEABLE);

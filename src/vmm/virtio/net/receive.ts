@@ -1,9 +1,10 @@
 /**
  * The receive side of virtio-net in user space.
  *
- * How long the next frame is, the tap only says when it is read. So chains are taken ahead, as many as the longest
- * frame needs, and their buffers kept in one segment list; the frame is read into its front, the chains it filled are
- * returned, the others stay for the next frame. A chain is walked once, whatever happens.
+ * How long the next frame is, the tap only says when it is read. So chains are taken ahead and their buffers kept in one
+ * segment list; the frame is read into its front, the chains it filled are returned, the others stay for the next frame. A
+ * chain is walked once, whatever happens. Merged buffers are small, and the longest frame takes dozens: so many are taken
+ * ahead only while long frames come. The first long one goes through the backend's overflow and is copied.
  */
 import type { NetBackend, SegmentList } from "../../contract.ts";
 import { createSegmentList, type GuestMemory } from "../../memory/guest-memory.ts";
@@ -17,6 +18,8 @@ const GSO_FRAME_BYTES_MAX = NetHeader.size + 65550;
 /** Buffers in one read: what the kernel takes (IOV_MAX). */
 const SEGMENTS_MAX = 1024;
 const NUM_BUFFERS_SIZE = 2;
+/** So many frames of the wire's size in a row, and long ones are no longer expected. */
+const SHORT_FRAMES = 32;
 
 /** Why `receive` stopped. */
 export type ReceiveEnd = "no_frames" | "no_buffers" | "budget" | "failed";
@@ -34,6 +37,8 @@ export class Receiver {
   private frameBytes = FRAME_BYTES_MAX;
   /** The most chains the driver has had on offer at once: what it can be expected to offer again. */
   private offered = 0;
+  /** Long frames are expected until so many short ones have come. */
+  private expectLong = 0;
 
   constructor(
     private readonly memory: GuestMemory,
@@ -48,7 +53,7 @@ export class Receiver {
   /** A new driver: `mergeable` is VIRTIO_NET_F_MRG_RXBUF, `segments` whether the guest takes frames longer than the wire's. */
   configure(mergeable: boolean, segments: boolean): void {
     this.forget();
-    this.offered = 0;
+    this.offered = this.expectLong = 0;
     this.mergeable = mergeable;
     this.frameBytes = segments ? GSO_FRAME_BYTES_MAX : FRAME_BYTES_MAX;
   }
@@ -72,9 +77,14 @@ export class Receiver {
       if (!this.fill(queue)) return queue.running ? "no_buffers" : "failed";
       const headerAddress = list.address[0] as number;
       const headerLength = list.length[0] as number;
+      const room = this.heldBytes;
       const received = backend.receive(list);
       if (received === 0) return "no_frames";
       if (received < NetHeader.size) return "failed";
+      if (received > FRAME_BYTES_MAX) this.expectLong = SHORT_FRAMES;
+      else if (this.expectLong > 0) this.expectLong--;
+      // What the driver has no buffers for is lost, as on a wire.
+      if (received > room && !this.takeOverflow(queue, room, received)) continue;
       const count = this.chainsFor(received);
       const numBuffers = this.numBuffers;
       numBuffers[0] = count;
@@ -90,38 +100,52 @@ export class Receiver {
     return "budget";
   }
 
-  /** Takes chains until the longest frame fits. False when the driver has to offer more first. */
+  /** Takes chains until the longest frame that is expected fits. False when the driver has to offer more first. */
   private fill(queue: VirtQueue): boolean {
-    const { list, mask } = this;
-    const enough = this.mergeable ? this.frameBytes : 1;
+    const enough = !this.mergeable ? 1 : this.expectLong > 0 ? this.frameBytes : FRAME_BYTES_MAX;
     while (this.heldBytes < enough) {
-      const head = queue.pop();
-      if (head < 0) {
-        // A driver with few buffers may never offer enough for the longest frame: then all of them have to do.
-        return queue.running && this.held > 0 && this.held >= this.offered;
-      }
-      const chain = queue.writable;
-      const count = chain.count;
-      if (queue.writableBytes < NetHeader.size || queue.readableBytes !== 0) {
-        queue.fail("a receive buffer that the header does not fit");
-        return false;
-      }
-      if (list.count + count > SEGMENTS_MAX) {
-        queue.unpop(1);
-        return true;
-      }
-      const at = list.count;
-      for (let i = 0; i < count; i++) {
-        list.address[at + i] = chain.address[i] as number;
-        list.length[at + i] = chain.length[i] as number;
-      }
-      list.count = at + count;
-      const slot = (this.first + this.held) & mask;
-      this.heads[slot] = head;
-      this.sizes[slot] = queue.writableBytes;
-      this.held++;
-      this.heldBytes += queue.writableBytes;
+      const taken = this.takeChain(queue);
+      if (taken > 0) continue;
+      // A driver with few buffers may never offer enough for the longest frame: then all of them have to do.
+      return queue.running && this.held > 0 && (taken < 0 || this.held >= this.offered);
     }
+    return true;
+  }
+
+  /** Takes one more chain: 1; 0 when there is none or the queue has failed, -1 when the list has no room for it. */
+  private takeChain(queue: VirtQueue): number {
+    const { list, mask } = this;
+    const head = queue.pop();
+    if (head < 0) return 0;
+    const chain = queue.writable;
+    const count = chain.count;
+    if (queue.writableBytes < NetHeader.size || queue.readableBytes !== 0) {
+      queue.fail("a receive buffer that the header does not fit");
+      return 0;
+    }
+    if (list.count + count > SEGMENTS_MAX) {
+      queue.unpop(1);
+      return -1;
+    }
+    const at = list.count;
+    for (let i = 0; i < count; i++) {
+      list.address[at + i] = chain.address[i] as number;
+      list.length[at + i] = chain.length[i] as number;
+    }
+    list.count = at + count;
+    const slot = (this.first + this.held) & mask;
+    this.heads[slot] = head;
+    this.sizes[slot] = queue.writableBytes;
+    this.held++;
+    this.heldBytes += queue.writableBytes;
+    return 1;
+  }
+
+  /** Takes buffers for what did not fit into `room` bytes. False when there are too few. */
+  private takeOverflow(queue: VirtQueue, room: number, received: number): boolean {
+    while (this.mergeable && this.heldBytes < received && this.takeChain(queue) > 0);
+    if (this.heldBytes < received) return false;
+    scatter(this.memory, this.list, room, this.backend.overflow.subarray(0, received - room));
     return true;
   }
 
