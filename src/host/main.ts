@@ -2,6 +2,7 @@
 import { messageOf, ThimbleError } from "../base/errors.ts";
 import { commandLine } from "../sys/exec.ts";
 import { readText, writeAll } from "../sys/fs.ts";
+import { trimHeapRegularly } from "../sys/heap.ts";
 import { EventLoop } from "../sys/loop.ts";
 import { exit } from "../sys/process.ts";
 import { onUnhandledRejection } from "../sys/rejections.ts";
@@ -21,6 +22,7 @@ const RAM_DATASTORE = "/datastores/ram";
 
 installWebClasses();
 const loop = new EventLoop();
+trimHeapRegularly(loop);
 const platform = linuxPlatform(loop);
 const { log } = platform;
 const describe = (error: unknown) =>

@@ -15,6 +15,7 @@ import {
   setInherited,
 } from "../sys/exec.ts";
 import { readFile, tryUnlink } from "../sys/fs.ts";
+import { trimHeapRegularly } from "../sys/heap.ts";
 import { createLogger, limited } from "../sys/log.ts";
 import { EventLoop } from "../sys/loop.ts";
 import { exit, getpid } from "../sys/process.ts";
@@ -133,6 +134,7 @@ class Vmm {
     this.#machine.start();
     const { name, cpus, memoryBytes } = this.#config;
     log.info(`${name}: running with ${cpus} CPUs and ${memoryBytes / 2 ** 20} MiB`);
+    trimHeapRegularly(this.#loop);
     exit(this.#loop.run());
   }
 

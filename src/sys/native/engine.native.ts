@@ -1,5 +1,7 @@
 /** What the image's code may count on in the engine as it is built here: parts of it are left out or replaced. */
+
 import { SeededRandom } from "../../base/random.ts";
+import { readText } from "../fs.ts";
 import { equal, ok, rejection, runTests, test, throwsName } from "./harness.ts";
 
 test("dates are formatted, also outside the years 0 to 9999, and local time is UTC", () => {
@@ -131,12 +133,34 @@ test("blocks of every size keep their content while others come, grow and go", (
     } else if (block !== undefined && random.below(3) === 0) {
       live.delete(key);
     } else {
-      const size = random.below(10) === 0 ? random.below(5000) : random.below(600);
+      const large = random.below(40) === 0 ? 200_000 : 5000;
+      const size = random.below(10) === 0 ? random.below(large) : random.below(600);
       live.set(key, { bytes: fill(key, size), text: String(key).repeat(random.below(100)), list: [key] });
     }
     if (round % 1000 === 0) bridge.gc();
   }
   for (const key of live.keys()) isWhole(key);
+});
+
+test("memory that is free goes back to the kernel", () => {
+  const resident = () => Number(readText("/proc/self/statm").split(" ")[1]) * 4096;
+  bridge.gc();
+  const before = resident();
+  for (let i = 0; i < 100_000; i++) {
+    const one: { other?: object; bytes: Uint8Array } = {
+      bytes: new Uint8Array(i % 1000 === 0 ? 40_000 : 100),
+    };
+    one.other = { one };
+  }
+  bridge.gc();
+  const after = resident();
+  ok(after < before + 2 ** 20, `${before} bytes before, ${after} after`);
+  let most: Uint8Array[] | null = Array.from({ length: 1000 }, () => new Uint8Array(10_000));
+  const full = resident();
+  ok(most.length === 1000 && full > after + 8e6, `${full} bytes with 10 MB in use`);
+  most = null;
+  bridge.gc();
+  ok(resident() < after + 2 ** 20, `${resident()} bytes when they are free`);
 });
 
 runTests();
