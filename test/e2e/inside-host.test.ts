@@ -64,7 +64,12 @@ describe("inside the host", () => {
       return JSON.stringify(now) === JSON.stringify(before.traces) ? now : undefined;
     }).catch(traces);
     assert.deepEqual(left, before.traces);
-    const lost = before.available - (await availableBytes());
+    // A leak stays; the pages of a VMM that was killed a moment ago come back.
+    let lost = Number.POSITIVE_INFINITY;
+    await eventually(60_000, "as much memory as before", async () => {
+      lost = before.available - (await availableBytes());
+      return lost <= memoryGrowthMaxBytes ? lost : undefined;
+    }).catch(() => undefined);
     assert.ok(lost <= memoryGrowthMaxBytes, `${cycles} cycles cost ${lost} bytes`);
     await api.deleteVm(vm.id);
     await api.deleteImage("cycle.img");

@@ -94,7 +94,12 @@ describe("kernel logs beside QEMU's", () => {
     await host.output(`rm -f /tmp/serial; ${qemu.join(" ")}`, timeoutMs + 10_000);
     const serial = await host.output("cat /tmp/serial", 60_000);
     const match = packedLog.exec(serial);
-    assert.ok(match !== null, `QEMU's guest gave no log but:\n${serial.slice(-2000)}`);
+    if (match === null) {
+      const state =
+        "uptime; cat /sys/devices/system/clocksource/clocksource0/current_clocksource; dmesg | tail -n 30";
+      const hostState = await host.output(state, 60_000);
+      assert.fail(`QEMU's guest gave no log but:\n${serial.slice(-2000)}\nIts host:\n${hostState}`);
+    }
     return unpacked(match);
   }
 
