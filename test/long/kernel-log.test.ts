@@ -1,6 +1,6 @@
 /** The same guests under Thimble and under QEMU, in one simulated server: Thimble's give Linux no more to complain about. */
 import assert from "node:assert/strict";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { gunzipSync } from "node:zlib";
@@ -10,10 +10,11 @@ import type { VmSpec } from "../../src/rig/api-types.ts";
 import { directoryEntry, fileEntry, programEntry } from "../../src/rig/guest/archive-entries.ts";
 import { type DebianRelease, type GuestSystem, guestSystem } from "../../src/rig/guest/guest-system.ts";
 import { qemuPeerCommand, qemuPeerEntries, qemuPeerEnvironment } from "../../src/rig/guest/qemu-peer.ts";
+import { keepText } from "../framework/evidence.ts";
 import { makeFatDisk } from "../framework/fat-disk.ts";
 import { uefiShell, uploadFirmware } from "../framework/firmware.ts";
 import { complaintsOnlyIn } from "../framework/kernel-log.ts";
-import { artifactDirectory, startTransparentServer, type TransparentServer } from "../framework/servers.ts";
+import { startTransparentServer, type TransparentServer } from "../framework/servers.ts";
 import { ensureImage, MiB, removeVm } from "../framework/test-vm.ts";
 
 const cpus = 2;
@@ -104,8 +105,8 @@ describe("kernel logs beside QEMU's", () => {
   }
 
   function compare(name: string, ours: string, theirs: string): void {
-    writeFileSync(join(artifactDirectory, `kernel-log-${name}-thimble.txt`), ours);
-    writeFileSync(join(artifactDirectory, `kernel-log-${name}-qemu.txt`), theirs);
+    keepText(`kernel-log-${name}-thimble`, ours);
+    keepText(`kernel-log-${name}-qemu`, theirs);
     for (const log of [ours, theirs]) assert.match(log, /Linux version 6\./);
     assert.deepEqual(complaintsOnlyIn(ours, theirs), []);
   }
