@@ -1,5 +1,5 @@
 /*
- * Works around errors in QEMU's emulation of x86 and AMD's SVM (three of 7.2 and 10.0, one of 7.2), by LD_PRELOAD. They make
+ * Works around errors in QEMU's emulation of x86 and AMD's SVM (three of 7.2 and 10.0, two of 7.2), by LD_PRELOAD. They make
  * guests of KVM inside the emulated server, or QEMU itself, fail at random; docs/decisions/0008 tells how they were found.
  *
  * 1. cpu_clear_ignne() changes a word of flags of CPU 0 without any lock, and every FXRSTOR and XRSTOR of every CPU calls
@@ -20,6 +20,12 @@
  *    puts on the stack; IRET then finds virtual 8086 mode or worse. Here cpu_cc_compute_all() gives nothing but flags that
  *    arithmetic sets.
  *
+ * 5. A translation is made of code that is read before its page is watched for writes, so what another CPU writes meanwhile
+ *    is not in it, and that CPU's interrupt to say so comes too early: the old code is run from then on. The kernel's own
+ *    patching of its text meets it. Here tb_gen_code() is repeated when the code is no longer what it was. Also, a CPU that
+ *    has written to a watched page ends the watch of it for itself by tlb_set_dirty(), even when the page has just come to be
+ *    watched again. That function returns at once: the CPU goes on telling of its writes to the page, which costs time only.
+ *
  * A QEMU that does not have these functions stays as it is.
  */
 #define _GNU_SOURCE
@@ -39,6 +45,8 @@ struct __attribute__((packed)) far_jump {
 	uint8_t opcode[6];
 	void *target;
 };
+
+#define FAR_JUMP { 0xff, 0x25, 0, 0, 0, 0 }
 
 /* QEMU's own: the CPU that the calling thread runs. */
 extern __thread char *current_cpu __attribute__((weak));
@@ -98,6 +106,16 @@ static void cpu_interrupt(void *cpu, int mask)
 		unlock();
 }
 
+/* Gives code that can be run, or NULL. */
+static void *executable(const void *code, size_t size)
+{
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return NULL;
+	memcpy(page, code, size);
+	return mprotect(page, size, PROT_READ | PROT_EXEC) ? NULL : page;
+}
+
 /* cpu_cc_compute_all() of QEMU 7.2 as Debian compiles it: three loads and a move for the arguments of one call. */
 struct __attribute__((packed)) compute_all {
 	uint8_t load_rdx[3];
@@ -145,11 +163,74 @@ static void *mask_compute_all(const struct compute_all *code)
 		.ret = RET,
 	};
 	memcpy(masked.arguments, code, sizeof(masked.arguments));
-	void *page = mmap(NULL, sizeof(masked), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
-		return NULL;
-	memcpy(page, &masked, sizeof(masked));
-	return mprotect(page, sizeof(masked), PROT_READ | PROT_EXEC) ? NULL : page;
+	return executable(&masked, sizeof(masked));
+}
+
+/* The beginning of a TranslationBlock of QEMU 7.2 for x86. */
+struct translation_block {
+	uint64_t pc, cs_base;
+	uint32_t flags, cflags, trace_vcpu_dstate;
+	uint16_t size, icount;
+};
+
+/* How Debian's tb_gen_code() of QEMU 7.2 begins: whole instructions that run anywhere. */
+static const uint8_t gen_code_prologue[] = {
+	0x41, 0x57, 0x41, 0x56, 0x45, 0x89, 0xc6, 0x41, 0x55, 0x41, 0x54, 0x49,
+	0x89, 0xfc, 0x55, 0x53, 0x48, 0x81, 0xec, 0x88, 0x00, 0x00, 0x00,
+};
+
+struct __attribute__((packed)) gen_code_start {
+	uint8_t prologue[sizeof(gen_code_prologue)];
+	struct far_jump rest;
+};
+
+enum { GUEST_PAGE_SIZE = 4096, GEN_CODE_SEARCH_BYTES = 96, STORE_CYCLES = 3000 };
+
+typedef struct translation_block *gen_code_function(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, int cflags);
+static gen_code_function *original_gen_code;
+static int32_t env_pointer_offset;
+static uint64_t (*code_address)(void *env, uint64_t pc, void **host);
+static void (*invalidate)(struct translation_block *block, uint64_t page_address);
+
+/* A store that passed the check for watched pages may take a while to be seen by this CPU. */
+static void wait_for_stores(void)
+{
+	uint64_t start = __builtin_ia32_rdtsc();
+	while (__builtin_ia32_rdtsc() - start < STORE_CYCLES)
+		__builtin_ia32_pause();
+}
+
+/* Of code in two pages the second part, which is of one instruction, is not compared. */
+static struct translation_block *tb_gen_code(void *cpu, uint64_t pc, uint64_t cs_base, uint32_t flags, int cflags)
+{
+	uint8_t before[GUEST_PAGE_SIZE];
+	size_t rest_of_page = GUEST_PAGE_SIZE - pc % GUEST_PAGE_SIZE;
+	for (;;) {
+		void *code = NULL;
+		code_address(*(void **)((char *)cpu + env_pointer_offset), pc, &code);
+		if (code)
+			memcpy(before, code, rest_of_page);
+		struct translation_block *block = original_gen_code(cpu, pc, cs_base, flags, cflags);
+		wait_for_stores();
+		size_t size = block->size < rest_of_page ? block->size : rest_of_page;
+		if (!code || !memcmp(before, code, size))
+			return block;
+		invalidate(block, UINT64_MAX);
+	}
+}
+
+/* Where CPUState has env_ptr, by tb_gen_code(), which gets it by mov offset(%rdi), %rax. 0: not found. */
+static int32_t find_env_pointer(const uint8_t *code)
+{
+	static const uint8_t move[3] = { 0x48, 0x8b, 0x87 };
+	for (int i = sizeof(gen_code_prologue); i < GEN_CODE_SEARCH_BYTES; i++) {
+		if (memcmp(code + i, move, sizeof(move)))
+			continue;
+		int32_t offset;
+		memcpy(&offset, code + i + sizeof(move), sizeof(offset));
+		return offset;
+	}
+	return 0;
 }
 
 /* By its name in QEMU 7.2 or that in later ones. */
@@ -170,35 +251,60 @@ static void overwrite(void *at, const void *bytes, size_t size)
 	mprotect((void *)first, span, PROT_READ | PROT_EXEC);
 }
 
+static void return_at_once(void *function)
+{
+	uint8_t ret = RET;
+	overwrite(function, &ret, sizeof(ret));
+}
+
+static void jump_to(void *at, void *target)
+{
+	struct far_jump jump = { FAR_JUMP, target };
+	overwrite(at, &jump, sizeof(jump));
+}
+
+static void repair_gen_code(void)
+{
+	uint8_t *gen_code = dlsym(RTLD_DEFAULT, "tb_gen_code");
+	*(void **)&code_address = dlsym(RTLD_DEFAULT, "get_page_addr_code_hostp");
+	*(void **)&invalidate = dlsym(RTLD_DEFAULT, "tb_phys_invalidate");
+	if (!gen_code || !code_address || !invalidate || memcmp(gen_code, gen_code_prologue, sizeof(gen_code_prologue)))
+		return;
+	env_pointer_offset = find_env_pointer(gen_code);
+	struct gen_code_start start = { .rest = { FAR_JUMP, gen_code + sizeof(gen_code_prologue) } };
+	memcpy(start.prologue, gen_code_prologue, sizeof(gen_code_prologue));
+	*(void **)&original_gen_code = executable(&start, sizeof(start));
+	if (env_pointer_offset && original_gen_code)
+		jump_to(gen_code, tb_gen_code);
+
+	void *set_dirty = dlsym(RTLD_DEFAULT, "tlb_set_dirty");
+	if (set_dirty)
+		return_at_once(set_dirty);
+}
+
 __attribute__((constructor)) static void repair(void)
 {
 	void *clear_ignne = dlsym(RTLD_DEFAULT, "cpu_clear_ignne");
-	if (clear_ignne) {
-		uint8_t ret = RET;
-		overwrite(clear_ignne, &ret, sizeof(ret));
-	}
+	if (clear_ignne)
+		return_at_once(clear_ignne);
 
 	void *hardirq = dlsym(RTLD_DEFAULT, "do_interrupt_x86_hardirq");
 	do_interrupt_all = (interrupt_function *)dlsym(RTLD_DEFAULT, "do_interrupt_all");
 	exception_index_offset = find_exception_index(dlsym(RTLD_DEFAULT, "cpu_loop_exit_noexc"));
-	if (hardirq && do_interrupt_all && exception_index_offset) {
-		struct far_jump jump = { { 0xff, 0x25, 0, 0, 0, 0 }, do_interrupt_x86_hardirq };
-		overwrite(hardirq, &jump, sizeof(jump));
-	}
+	if (hardirq && do_interrupt_all && exception_index_offset)
+		jump_to(hardirq, do_interrupt_x86_hardirq);
 
 	struct compute_all *compute_all = dlsym(RTLD_DEFAULT, "cpu_cc_compute_all");
 	void *masked = compute_all && is_compute_all(compute_all) ? mask_compute_all(compute_all) : NULL;
-	if (masked) {
-		struct far_jump jump = { { 0xff, 0x25, 0, 0, 0, 0 }, masked };
-		overwrite(compute_all, &jump, sizeof(jump));
-	}
+	if (masked)
+		jump_to(compute_all, masked);
 
 	void *interrupt = dlsym(RTLD_DEFAULT, "cpu_interrupt");
 	*(void **)&is_locked = either("qemu_mutex_iothread_locked", "bql_locked");
 	*(void **)&lock = either("qemu_mutex_lock_iothread_impl", "bql_lock_impl");
 	*(void **)&unlock = either("qemu_mutex_unlock_iothread", "bql_unlock");
-	if (interrupt && is_locked && lock && unlock) {
-		struct far_jump jump = { { 0xff, 0x25, 0, 0, 0, 0 }, cpu_interrupt };
-		overwrite(interrupt, &jump, sizeof(jump));
-	}
+	if (interrupt && is_locked && lock && unlock)
+		jump_to(interrupt, cpu_interrupt);
+
+	repair_gen_code();
 }

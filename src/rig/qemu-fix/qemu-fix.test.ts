@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { qemuFixLibrary } from "./qemu-fix.ts";
 
 /** A program with the functions of QEMU that matter. Its exit status has a bit for each error that it shows. */
@@ -57,7 +58,7 @@ const program = `
     return cleared | (cpu.exception_index != -1) << 1 | (delivered != 1) << 2 | unlocked << 3 | (!called || flags != 0x840) << 4;
   }`;
 
-test("all four errors are gone from a program that has QEMU's functions", async (t) => {
+test("the first four errors are gone from a program that has QEMU's functions", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "thimble-qemu-fix-"));
   t.after(() => rmSync(directory, { recursive: true }));
   const source = join(directory, "program.c");
@@ -66,6 +67,37 @@ test("all four errors are gone from a program that has QEMU's functions", async 
   execFileSync("gcc", ["-O1", "-rdynamic", "-o", path, source]);
   assert.equal(spawnSync(path).status, 27);
   assert.equal(spawnSync(path, { env: { LD_PRELOAD: await qemuFixLibrary() } }).status, 0);
+});
+
+test("QEMU runs the code that another CPU has written", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "thimble-stale-code-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const kernel = join(directory, "kernel");
+  const source = fileURLToPath(new URL("stale-code.S", import.meta.url));
+  const layout = ["-m32", "-nostdlib", "-static", "-Wl,-Ttext=0x100000,--build-id=none"];
+  execFileSync("gcc", [...layout, "-o", kernel, source]);
+  const machine = [
+    "-nodefaults",
+    "-display",
+    "none",
+    "-M",
+    "q35",
+    "-accel",
+    "tcg,thread=multi",
+    "-smp",
+    "2",
+    "-m",
+    "64",
+  ];
+  const { status } = spawnSync(
+    "qemu-system-x86_64",
+    [...machine, "-kernel", kernel, "-device", "isa-debug-exit,iobase=0xf4,iosize=4"],
+    { env: { ...process.env, LD_PRELOAD: await qemuFixLibrary() }, timeout: 300_000 },
+  );
+  assert.ok(status !== null && (status & 1) === 1, `QEMU ended with status ${status}`);
+  const wrongRounds = status >> 1;
+  // Unrepaired it is dozens. A CPU preempted at the wrong moment can still be overtaken: about one in 30,000 rounds.
+  assert.ok(wrongRounds <= 8, `old code ran in ${wrongRounds} of 3,000 rounds`);
 });
 
 test("Debian's QEMU has the functions", () => {
@@ -82,7 +114,7 @@ test("Debian's QEMU has the functions", () => {
   ]) {
     assert.match(symbols, new RegExp(` T ${name}$`, "m"));
   }
-  // Later versions compute the flags of CMPXCHG16B in another way.
+  // Later versions compute the flags of CMPXCHG16B in another way, and read code with its page locked.
   const version = execFileSync(qemu, ["--version"], { encoding: "utf8" });
   if (version.includes("version 7.2")) {
     const address = Number.parseInt(/^([0-9a-f]+) T cpu_cc_compute_all$/m.exec(symbols)?.[1] ?? "", 16);
@@ -90,6 +122,11 @@ test("Debian's QEMU has the functions", () => {
       .subarray(address, address + 29)
       .toString("hex");
     assert.match(code, /^488b97.{8}89f1488bb7.{8}488bbf.{8}e8.{8}c3$/);
+    const genCode = Number.parseInt(/^([0-9a-f]+) T tb_gen_code$/m.exec(symbols)?.[1] ?? "", 16);
+    const start = readFileSync(qemu)
+      .subarray(genCode, genCode + 96)
+      .toString("hex");
+    assert.match(start, /^415741564589c6415541544989fc55534881ec88000000.*488b87/);
   }
   assert.match(symbols, / B current_cpu$/m);
   assert.match(symbols, / T cpu_interrupt$/m);
