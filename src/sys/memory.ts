@@ -160,6 +160,16 @@ export function giveBack(host: HostVirtual, length: number): void {
   check(bridge.syscall(SYS.madvise, host, length, MADV_DONTNEED), "madvise");
 }
 
+/**
+ * Has the whole huge pages in [host, host + length) of guest memory taken as such, which saves 511 of 512 faults when
+ * the range is filled at once. A kernel that cannot do it goes on as before.
+ */
+export function preferHugePages(host: HostVirtual, length: number): void {
+  const start = Math.ceil(host / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE;
+  const end = Math.floor((host + length) / HUGE_PAGE_SIZE) * HUGE_PAGE_SIZE;
+  if (end > start) bridge.syscall(SYS.madvise, start, end - start, MADV_HUGEPAGE);
+}
+
 function mapAnonymous(name: string, sizeBytes: number): Mapping {
   const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   const reservedBytes = sizeBytes + HUGE_PAGE_SIZE;

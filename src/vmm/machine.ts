@@ -10,7 +10,7 @@ import { messageOf, ThimbleError } from "../base/errors.ts";
 import { ThreadGate } from "../sys/eventfd.ts";
 import { type Logger, limited } from "../sys/log.ts";
 import type { EventLoop } from "../sys/loop.ts";
-import { mapGuestRam } from "../sys/memory.ts";
+import { mapGuestRam, preferHugePages } from "../sys/memory.ts";
 import type { buildAcpiTables } from "./acpi/tables.ts";
 import { forField, openBootFile } from "./boot-files.ts";
 import { MmioBus } from "./bus/mmio.ts";
@@ -117,7 +117,7 @@ export class Machine implements MachineControl {
     const firmware = "firmware" in config.boot ? config.boot : null;
     const ram = layoutRam(config.memoryBytes, firmware ? FirmwareLayout.pciHoleStart : undefined);
     const { regions, map } = mapGuestRam(GUEST_RAM_NAME, ram, config.memory);
-    this.memory = new GuestMemory(regions, map);
+    this.memory = new GuestMemory(regions, map, preferHugePages);
     this.#vm = system.createVm();
     this.#vm.createInterruptControllers();
     this.#vm.useHostTscRate();

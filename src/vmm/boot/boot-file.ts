@@ -46,6 +46,7 @@ export function readIntoMemory(
   memory: GuestMemory,
   at: number,
 ): void {
+  if (length > 0) memory.expectFill(at, length);
   memory.split(at, length, (bytes, done) => file.read(offset + done, bytes));
 }
 

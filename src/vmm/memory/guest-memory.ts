@@ -45,7 +45,11 @@ export function layoutRam(
 /** Makes the buffer for part of a region: in the image a view of mapped memory, in tests a plain buffer. */
 export type WindowMapper = (region: MemoryRegion, offsetInRegion: number, sizeBytes: number) => ArrayBuffer;
 
+/** Tells the host that [host, host + length) is about to be filled. */
+export type FillAdvice = (host: HostVirtual, length: number) => void;
+
 export class GuestMemory {
+  readonly #adviseFill: FillAdvice;
   readonly regions: readonly MemoryRegion[];
   readonly sizeBytes: number;
   /** By GiB of guest-physical address; a hole has no entry. Typed arrays of different width over the same bytes. */
@@ -53,8 +57,9 @@ export class GuestMemory {
   readonly words: (Uint16Array<ArrayBuffer> | undefined)[] = [];
   readonly dwords: (Uint32Array<ArrayBuffer> | undefined)[] = [];
 
-  constructor(regions: readonly MemoryRegion[], map: WindowMapper) {
+  constructor(regions: readonly MemoryRegion[], map: WindowMapper, adviseFill: FillAdvice = () => {}) {
     this.regions = regions;
+    this.#adviseFill = adviseFill;
     let total = 0;
     for (const region of regions) {
       total += region.sizeBytes;
@@ -126,6 +131,11 @@ export class GuestMemory {
       bytes.set(data.subarray(done, done + bytes.length)),
     );
     if (!ok) throw notRam(address, data.length);
+  }
+
+  /** To be called before all of [address, address + length), which is RAM, is written. */
+  expectFill(address: number, length: number): void {
+    this.#adviseFill(this.hostAddress(address), length);
   }
 
   /** Where guest-physical `address` is in this process. The caller has checked that it is RAM. */
