@@ -53,7 +53,7 @@ export interface DsdtConfig {
 /** Revision 2 makes integers 64 bits wide. */
 const REVISION = 2;
 const PCI_SLOTS = 32;
-const PCI_PINS = 4;
+const INTA = 0;
 /** Any function of a slot, in the address of a routing entry (6.2.13). */
 const ANY_FUNCTION = 0xffff;
 /** _OSC for PCI host bridges (PCI Firmware Specification 3.3, 4.5.1). */
@@ -73,7 +73,7 @@ export function buildDsdt(config: DsdtConfig): Uint8Array {
     ),
     name("_S5", packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0))),
   ];
-  return buildTable("DSDT", REVISION, Uint8Array.from(content.flat()));
+  return buildTable("DSDT", REVISION, new Uint8Array(content.flat()));
 }
 
 function processors(cpus: number): Aml[] {
@@ -112,16 +112,12 @@ function pciRoot({ pciWindows, pciWindow64 }: DsdtConfig): Aml {
   );
 }
 
-/** One entry for each pin of each slot: address, pin, no link device, global system interrupt. */
+/** One entry for each slot's INTA, no function having another: address, pin, no link device, global system interrupt. */
 function interruptRouting(): Aml[] {
-  const entries: Aml[] = [];
-  for (let slot = 0; slot < PCI_SLOTS; slot++) {
-    for (let pin = 0; pin < PCI_PINS; pin++) {
-      const address = integer(slot * 0x1_0000 + ANY_FUNCTION);
-      entries.push(packageOf(address, integer(pin), integer(0), integer(pciInterrupt(slot, pin))));
-    }
-  }
-  return entries;
+  return Array.from({ length: PCI_SLOTS }, (_, slot) => {
+    const address = integer(slot * 0x1_0000 + ANY_FUNCTION);
+    return packageOf(address, integer(INTA), integer(0), integer(pciInterrupt(slot, INTA)));
+  });
 }
 
 /** Grants the guest all it asks for: there is no firmware that would use any of it itself. */

@@ -50,7 +50,7 @@ export function buildTable(signature: string, revision: number, body: Uint8Array
 /** The byte that makes the sum of all bytes zero. */
 export function checksum(data: Uint8Array): number {
   let sum = 0;
-  for (const byte of data) sum += byte;
+  for (let i = 0; i < data.length; i++) sum += data[i] as number;
   return -sum & 0xff;
 }
 
