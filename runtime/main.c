@@ -90,9 +90,15 @@ int main(int argc, char **argv)
     bridge_init(context, argc, argv);
     if (JS_IsException(script))
         die_of_exception(context);
+    if (JS_ResolveModule(context, script) < 0)
+        die_of_exception(context);
     result = JS_EvalFunction(context, script);
     if (JS_IsException(result))
         die_of_exception(context);
+    if (JS_PromiseState(context, result) == JS_PROMISE_REJECTED) {
+        JS_Throw(context, JS_PromiseResult(context, result));
+        die_of_exception(context);
+    }
     JS_FreeValue(context, result);
     run_jobs();
     return 0; /* the kernel frees everything faster than the engine would */

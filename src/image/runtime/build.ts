@@ -94,8 +94,8 @@ async function bundle(
     bundle: true,
     write: false,
     metafile: true,
-    format: "iife",
-    ...(globalName === undefined ? {} : { globalName }),
+    // A module makes each of its functions in constant time, a function of many variables does not.
+    ...(globalName === undefined ? { format: "esm" } : { format: "iife", globalName }),
     platform: "neutral",
     mainFields: ["module", "main"],
     target: "es2023",
@@ -153,8 +153,9 @@ export async function buildRuntime(options: RuntimeOptions): Promise<Runtime> {
         const scriptPath = join(options.outDir, `${name}.js`);
         await writeFile(scriptPath, text);
         const bytecodePath = join(work, `${name}.bin`);
+        const kind = roles.includes(name) ? "module" : "script";
         const strip = options.debug ? "keep" : "strip";
-        await runTool(engine.bytecodeCompiler, [`${name}.js`, strip, scriptPath, bytecodePath]);
+        await runTool(engine.bytecodeCompiler, [`${name}.js`, kind, strip, scriptPath, bytecodePath]);
         const scriptBytes = Buffer.byteLength(text);
         return { role: name, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size, modules };
       }),
