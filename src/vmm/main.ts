@@ -125,8 +125,6 @@ class Vmm {
             log: complaints,
           });
     this.#control = controlFd < 0 ? null : this.#serveControl(controlFd);
-    // What only the start needed gives its memory to what runs.
-    forgetParts();
   }
 
   /** Runs until the machine's end, which also ends the process. */
@@ -134,6 +132,8 @@ class Vmm {
     this.#machine.start();
     const { name, cpus, memoryBytes } = this.#config;
     log.info(`${name}: running with ${cpus} CPUs and ${memoryBytes / 2 ** 20} MiB`);
+    // What only the start needed gives its memory to what runs.
+    forgetParts();
     trimHeapRegularly(this.#loop);
     exit(this.#loop.run());
   }
