@@ -12,7 +12,7 @@ import { DEVICES } from "./table.ts";
 
 const LIVES = 8;
 /** What steps seldom reach may take them more lives. */
-const LIVES_MAX = 80;
+const LIVES_MAX = 400;
 const TWINS = 10;
 const vmm = join(repositoryRoot, "src/vmm");
 

@@ -214,11 +214,12 @@ export class VirtioBalloon implements VirtioDevice {
     const { clock, statisticsMs } = this.#options;
     this.#pollAtMs = clock.monotonicMs() + delayMs;
     this.#cancelPoll = clock.after(delayMs, () => {
-      const queue = this.#queues[this.#roles.indexOf("statistics")];
-      if (queue && this.#held !== NO_BUFFER) {
-        queue.push(this.#held, 0);
+      if (this.#held !== NO_BUFFER) {
+        // Of a driver that broke a rule and was then moved there is no queue.
+        const queue = this.#queues[this.#roles.indexOf("statistics")];
+        queue?.push(this.#held, 0);
+        queue?.flush();
         this.#held = NO_BUFFER;
-        queue.flush();
       }
       this.#pollIn(statisticsMs);
     });
