@@ -134,14 +134,12 @@ static JSValue load_part(JSContext *ctx, JSValueConst self, int argc, JSValueCon
 {
     const char *name = argc == 1 ? JS_ToCString(ctx, argv[0]) : NULL;
     const struct bundle *part = name ? find_bundle(name) : NULL;
-    JSValue script;
 
     (void)self;
     JS_FreeCString(ctx, name);
     if (!part)
         return JS_ThrowReferenceError(ctx, "this build has no such part");
-    script = engine_read_script(ctx, part->start, part->end - part->start);
-    return JS_IsException(script) ? script : JS_EvalFunction(ctx, script);
+    return engine_run_module(ctx, engine_read_script(ctx, part->start, part->end - part->start));
 }
 
 static const JSCFunctionListEntry functions[] = {

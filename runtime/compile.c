@@ -1,6 +1,6 @@
 /*
- * Build tool: compiles a script to the engine's bytecode.
- *   compile NAME script|module strip|keep INPUT.js OUTPUT.bin
+ * Build tool: compiles a module to the engine's bytecode.
+ *   compile NAME strip|keep INPUT.js OUTPUT.bin
  * NAME is what stack traces show; `strip` drops source text, line tables and local names, `keep` only the source text.
  */
 #include <stdio.h>
@@ -57,31 +57,30 @@ int main(int argc, char **argv)
     char *source;
     uint8_t *bytecode;
     size_t source_size, bytecode_size;
-    int is_stripped, type;
+    int is_stripped;
 
-    if (argc != 6) {
-        fprintf(stderr, "usage: compile NAME script|module strip|keep INPUT.js OUTPUT.bin\n");
+    if (argc != 5) {
+        fprintf(stderr, "usage: compile NAME strip|keep INPUT.js OUTPUT.bin\n");
         return 64;
     }
-    source = read_whole(argv[4], prefix, &source_size);
+    source = read_whole(argv[3], prefix, &source_size);
     if (!source) {
-        perror(argv[4]);
+        perror(argv[3]);
         return 1;
     }
     rt = JS_NewRuntime();
-    is_stripped = strcmp(argv[3], "strip") == 0;
+    is_stripped = strcmp(argv[2], "strip") == 0;
     JS_SetStripInfo(rt, is_stripped ? JS_STRIP_DEBUG : JS_STRIP_SOURCE);
     ctx = JS_NewContext(rt);
-    type = strcmp(argv[2], "module") == 0 ? JS_EVAL_TYPE_MODULE : JS_EVAL_TYPE_GLOBAL | JS_EVAL_FLAG_STRICT;
-    script = JS_Eval(ctx, source, source_size, is_stripped ? FIRST_NAME : argv[1], type | JS_EVAL_FLAG_COMPILE_ONLY);
+    script = JS_Eval(ctx, source, source_size, is_stripped ? FIRST_NAME : argv[1], JS_EVAL_TYPE_MODULE | JS_EVAL_FLAG_COMPILE_ONLY);
     if (JS_IsException(script))
-        return fail(ctx, argv[4]);
+        return fail(ctx, argv[3]);
     bytecode = JS_WriteObject(ctx, &bytecode_size, script, JS_WRITE_OBJ_BYTECODE);
     if (!bytecode)
-        return fail(ctx, argv[4]);
-    out = fopen(argv[5], "wb");
+        return fail(ctx, argv[3]);
+    out = fopen(argv[4], "wb");
     if (!out || fwrite(bytecode, 1, bytecode_size, out) != bytecode_size || fclose(out)) {
-        perror(argv[5]);
+        perror(argv[4]);
         return 1;
     }
     return 0;

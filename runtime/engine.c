@@ -35,6 +35,31 @@ JSValue engine_read_script(JSContext *ctx, const uint8_t *bytes, size_t size)
 }
 
 /*
+ * Nothing finds a module by its name here, so its record goes as soon as it has run: what stays is what its functions
+ * and exports hold. A module that waits (top-level await) would still need the record, so it is refused.
+ */
+JSValue engine_run_module(JSContext *ctx, JSValue script)
+{
+    JSModuleDef *module;
+    JSValue promise, result = JS_EXCEPTION;
+
+    if (JS_IsException(script) || JS_ResolveModule(ctx, script) < 0)
+        return JS_EXCEPTION; /* an unresolved module is freed with the error */
+    module = JS_VALUE_GET_PTR(script);
+    promise = JS_EvalFunction(ctx, script);
+    if (JS_PromiseState(ctx, promise) == JS_PROMISE_FULFILLED)
+        result = JS_GetModuleNamespace(ctx, module);
+    else if (JS_PromiseState(ctx, promise) == JS_PROMISE_REJECTED)
+        JS_Throw(ctx, JS_PromiseResult(ctx, promise));
+    else if (!JS_IsException(promise))
+        JS_ThrowTypeError(ctx, "a module of the image cannot wait");
+    if (JS_PromiseState(ctx, promise) != JS_PROMISE_PENDING)
+        js_free_module_def(ctx, module);
+    JS_FreeValue(ctx, promise);
+    return result;
+}
+
+/*
  * Linked in the place of libunicode's functions (-Wl,--wrap, src/image/runtime/engine.ts): a regular expression with
  * \p{...} is refused, when the bundle is compiled, and 20 KB of Unicode tables stay out of the image.
  */

@@ -15,8 +15,11 @@
 /* A context with the parts of the language that the image needs; without eval and the compiler. */
 JSContext *engine_new_context(JSRuntime *rt);
 
-/* Reads a compiled script. Its bytes must stay where they are: bytecode may be run in place. */
+/* Reads a compiled module. Its bytes must stay where they are: bytecode may be run in place. */
 JSValue engine_read_script(JSContext *ctx, const uint8_t *bytes, size_t size);
+
+/* Runs what engine_read_script returned, once, and returns the object of its exports, or an exception. */
+JSValue engine_run_module(JSContext *ctx, JSValue script);
 
 /* Adds the standard objects to a context made by engine_new_context. */
 void engine_add_intrinsics(JSContext *ctx);

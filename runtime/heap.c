@@ -19,6 +19,8 @@
 #define RUN_MAX (32 * PAGE_SIZE)
 /* As the engine's own functions count; it decides by this when to collect cycles. */
 #define OVERHEAD 8
+/* A role's start makes no cycles to speak of: the first look for them comes when it is over (src/sys/heap.ts). */
+#define FIRST_GC_SIZE (2 * 1024 * 1024)
 
 struct block {
     struct block *next;
@@ -276,6 +278,7 @@ static void *heap_realloc(JSMallocState *state, void *block, size_t size)
 JSRuntime *heap_new_runtime(void)
 {
     static const JSMallocFunctions functions = { heap_malloc, heap_free, heap_realloc, usable_size };
+    JSRuntime *rt;
 
     region = mmap(NULL, REGION_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (region == MAP_FAILED)
@@ -283,5 +286,8 @@ JSRuntime *heap_new_runtime(void)
     /* Of a huge page most would lie idle. */
     madvise(region, REGION_SIZE, MADV_NOHUGEPAGE);
     next_page = region;
-    return JS_NewRuntime2(&functions, NULL);
+    rt = JS_NewRuntime2(&functions, NULL);
+    if (rt)
+        JS_SetGCThreshold(rt, FIRST_GC_SIZE);
+    return rt;
 }

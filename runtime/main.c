@@ -88,17 +88,9 @@ int main(int argc, char **argv)
     script = engine_read_script(context, bundle->start, bundle->end - bundle->start);
     engine_add_intrinsics(context);
     bridge_init(context, argc, argv);
-    if (JS_IsException(script))
-        die_of_exception(context);
-    if (JS_ResolveModule(context, script) < 0)
-        die_of_exception(context);
-    result = JS_EvalFunction(context, script);
+    result = engine_run_module(context, script);
     if (JS_IsException(result))
         die_of_exception(context);
-    if (JS_PromiseState(context, result) == JS_PROMISE_REJECTED) {
-        JS_Throw(context, JS_PromiseResult(context, result));
-        die_of_exception(context);
-    }
     JS_FreeValue(context, result);
     run_jobs();
     return 0; /* the kernel frees everything faster than the engine would */

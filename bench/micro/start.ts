@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, existsSync, readdirSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ThimbleError } from "../../src/base/errors.ts";
 import { buildRuntime } from "../../src/image/runtime/build.ts";
@@ -17,6 +17,7 @@ import { eventually } from "../../src/rig/time.ts";
 const STARTS = 15;
 const MEMORY_BYTES = 256 * 2 ** 20;
 const DEBIAN = "bookworm";
+const RUNNING = /: running with .* after ([\d.]+) ms of CPU time/;
 const ANNOUNCEMENT = /^thimble: api \S+ token ([0-9a-f]{64})$/m;
 
 /** False where nothing can be measured: this machine has no KVM for us. */
@@ -40,9 +41,11 @@ export async function measureStart(directory: string): Promise<number> {
 
   const port = await findFreePort();
   const at = (name: string) => join(directory, name);
+  // In memory, as on a host.
+  const run = mkdtempSync("/dev/shm/thimble-run-");
   const agent = spawn(path, [
     ...["agent", "--address", "127.0.0.1", "--port", String(port), "--no-network"],
-    ...["--datastore", at("store"), "--run", at("run"), "--init-socket", at("init.sock")],
+    ...["--datastore", at("store"), "--run", run, "--init-socket", at("init.sock")],
   ]);
   try {
     const api = new ApiClient(`http://127.0.0.1:${port}`, await tokenOf(agent));
@@ -54,13 +57,14 @@ export async function measureStart(directory: string): Promise<number> {
       boot: { kernel: "kernel" },
     });
     const times: number[] = [];
-    const log = join(at("run"), "vms", vm.id, "vmm.log");
+    const log = join(run, "vms", vm.id, "vmm.log");
     for (let i = 0; i < STARTS; i++) times.push(await startOnce(api, vm.id, agent.pid as number, log));
     api.close();
     return times.sort((a, b) => a - b)[STARTS >> 1] as number;
   } finally {
     agent.kill("SIGTERM");
     await once(agent, "exit");
+    rmSync(run, { recursive: true });
   }
 }
 
@@ -68,13 +72,8 @@ async function startOnce(api: ApiClient, id: string, agentPid: number, log: stri
   const before = cpuUs(agentPid);
   const started = api.act(id, "start");
   // The VMM says so right after the guest's first instruction, which is another thread's.
-  await eventually(
-    10_000,
-    "the guest to run",
-    async () => readIfThere(log).includes("running with") || undefined,
-  );
-  const vmmPid = Number(readFileSync(`/proc/${agentPid}/task/${agentPid}/children`, "utf8"));
-  const usedUs = cpuUs(agentPid) - before + cpuUs(vmmPid);
+  const vmmMs = await eventually(10_000, "the guest to run", async () => RUNNING.exec(readIfThere(log))?.[1]);
+  const usedUs = cpuUs(agentPid) - before + Number(vmmMs) * 1000;
   await started;
   await api.act(id, "force-off");
   return usedUs;

@@ -5,6 +5,7 @@ import { SYS } from "./syscall-numbers.ts";
 
 const CLOCK_REALTIME = 0;
 const CLOCK_MONOTONIC = 1;
+const CLOCK_THREAD_CPUTIME_ID = 3;
 const CLOCK_BOOTTIME = 7;
 
 /** struct timespec as four words: seconds low and high, nanoseconds low and high. */
@@ -23,6 +24,11 @@ export function monotonicMs(): number {
 /** Milliseconds since power-on, counting time asleep: what the kernel's log is stamped with, nearly. */
 export function uptimeMs(): number {
   return readClock(CLOCK_BOOTTIME);
+}
+
+/** Milliseconds of CPU that this thread has used. */
+export function threadCpuMs(): number {
+  return readClock(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /** Milliseconds since the Unix epoch. */

@@ -5,7 +5,7 @@
  * as after power-on, and only the listening sockets are kept.
  */
 import { messageOf, ThimbleError } from "../base/errors.ts";
-import { SystemClock } from "../sys/clock.ts";
+import { SystemClock, threadCpuMs } from "../sys/clock.ts";
 import {
   closeAllBut,
   commandLine,
@@ -131,7 +131,10 @@ class Vmm {
   run(): never {
     this.#machine.start();
     const { name, cpus, memoryBytes } = this.#config;
-    log.info(`${name}: running with ${cpus} CPUs and ${memoryBytes / 2 ** 20} MiB`);
+    const used = threadCpuMs().toFixed(1);
+    log.info(
+      `${name}: running with ${cpus} CPUs and ${memoryBytes / 2 ** 20} MiB, after ${used} ms of CPU time`,
+    );
     // What only the start needed gives its memory to what runs.
     forgetParts();
     trimHeapRegularly(this.#loop);

@@ -74,8 +74,8 @@ async function bundleRole(role: string, entry: string, options: RuntimeOptions):
   const scripts = walked.map(async ({ part, used }): Promise<Script> => {
     // A class of the part may extend one of the script: their private names must stay apart.
     const cache = main.mangleCache;
-    const { text, modules } = await bundle(part.entry, options, [sharedPlugin(used, shared)], "part", cache);
-    return { name: `${role}.${part.name}`, text: `(function(shared){${text}return part})`, modules };
+    const { text, modules } = await bundle(part.entry, options, [sharedPlugin(used, shared)], cache);
+    return { name: `${role}.${part.name}`, text, modules };
   });
   return [{ name: role, text: main.text, modules: main.modules }, ...(await Promise.all(scripts))];
 }
@@ -84,7 +84,6 @@ async function bundle(
   entry: string,
   options: RuntimeOptions,
   plugins: readonly Plugin[],
-  globalName?: string,
   mangleCache: MangleCache = {},
 ): Promise<{ text: string; modules: BundleSize["modules"]; mangleCache: MangleCache }> {
   const debug = options.debug ?? false;
@@ -95,7 +94,7 @@ async function bundle(
     write: false,
     metafile: true,
     // A module makes each of its functions in constant time, a function of many variables does not.
-    ...(globalName === undefined ? { format: "esm" } : { format: "iife", globalName }),
+    format: "esm",
     platform: "neutral",
     mainFields: ["module", "main"],
     target: "es2023",
@@ -153,9 +152,8 @@ export async function buildRuntime(options: RuntimeOptions): Promise<Runtime> {
         const scriptPath = join(options.outDir, `${name}.js`);
         await writeFile(scriptPath, text);
         const bytecodePath = join(work, `${name}.bin`);
-        const kind = roles.includes(name) ? "module" : "script";
         const strip = options.debug ? "keep" : "strip";
-        await runTool(engine.bytecodeCompiler, [`${name}.js`, kind, strip, scriptPath, bytecodePath]);
+        await runTool(engine.bytecodeCompiler, [`${name}.js`, strip, scriptPath, bytecodePath]);
         const scriptBytes = Buffer.byteLength(text);
         return { role: name, scriptBytes, bytecodeBytes: (await stat(bytecodePath)).size, modules };
       }),

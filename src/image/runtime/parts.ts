@@ -78,7 +78,13 @@ export function partsPlugin(role: string, shared: SharedNames, onParts: (parts: 
             // A part's functions know each other: cycles.
             bridge.gc();
           };
-          const load = (name) => (loaded[name] ??= bridge.loadPart("${role}." + name)(shared()));
+          const load = (name) => {
+            if (loaded[name] === undefined) {
+              bridge.shared = shared();
+              loaded[name] = bridge.loadPart("${role}." + name);
+            }
+            return loaded[name];
+          };
           ${functions.map(([name, part]) => `export const ${name} = () => load("${part}");`).join("\n")}`;
         return { contents, loader: "js", resolveDir: dirname(path) };
       });
@@ -98,7 +104,7 @@ export function sharedPlugin(used: SharedNames, shared: SharedNames): Plugin {
       });
       build.onLoad({ filter: /./, namespace: "shared" }, ({ path }) => ({
         contents: [...(used.get(path) ?? [])]
-          .map((name) => `export const ${name} = shared[${order.indexOf(`${path}\0${name}`)}];`)
+          .map((name) => `export const ${name} = bridge.shared[${order.indexOf(`${path}\0${name}`)}];`)
           .join("\n"),
       }));
     },

@@ -12,7 +12,7 @@
  */
 import { SLEEP_TYPE_S5 } from "../devices/acpi-pm/bits.ts";
 import { Gsi, PCI_BUSES, Port, pciInterrupt, type Range } from "../platform.ts";
-import { type Aml, eisaId, integer, path, string, uuidBytes } from "./aml/encode.ts";
+import { type Aml, eisaId, integer, join, path, string, uuidBytes } from "./aml/encode.ts";
 import {
   busWindow,
   fixedMemory,
@@ -73,7 +73,7 @@ export function buildDsdt(config: DsdtConfig): Uint8Array {
     ),
     name("_S5", packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0))),
   ];
-  return buildTable("DSDT", REVISION, new Uint8Array(content.flat()));
+  return buildTable("DSDT", REVISION, new Uint8Array(join(...content)));
 }
 
 function processors(cpus: number): Aml[] {

@@ -8,8 +8,6 @@ import type { MemoryRegion } from "../memory/guest-memory.ts";
 import { Mmio } from "../platform.ts";
 import {
   Capability,
-  CpuidEntry2,
-  CpuidHeader,
   IoeventfdArgument,
   IrqfdArgument,
   IrqLevel,
@@ -21,6 +19,7 @@ import {
   PitConfig,
   UserspaceMemoryRegion,
 } from "./bits.ts";
+import { newCpuidArgument, readCpuidArgument } from "./cpuid-argument.ts";
 import { KvmVcpu } from "./vcpu.ts";
 
 const DEVICE = "/dev/kvm";
@@ -65,15 +64,9 @@ export class KvmSystem {
 
   /** What guests may be told about the processor. */
   supportedCpuid(): CpuidEntry[] {
-    const argument = new Uint8Array(CpuidHeader.size + CPUID_ENTRIES_MAX * CpuidEntry2.size);
-    CpuidHeader.patch(argument, 0, { nent: CPUID_ENTRIES_MAX });
+    const argument = newCpuidArgument(CPUID_ENTRIES_MAX);
     ioctl(this.#fd, KvmRequest.getSupportedCpuid, argument, "KVM_GET_SUPPORTED_CPUID");
-    const { nent } = CpuidHeader.decode(argument);
-    return Array.from({ length: nent }, (_, i) => {
-      const entry = CpuidEntry2.decode(argument, CpuidHeader.size + i * CpuidEntry2.size);
-      const { function: leaf, index, flags, eax, ebx, ecx, edx } = entry;
-      return { function: leaf, index, flags, eax, ebx, ecx, edx };
-    });
+    return readCpuidArgument(argument);
   }
 
   createVm(): KvmVm {

@@ -4,17 +4,8 @@ import { ioctl, tryIoctl } from "../../sys/ioctl.ts";
 import { type Mapping, mapShared } from "../../sys/memory.ts";
 import type { BootState, SegmentState } from "../cpu/boot-state.ts";
 import type { CpuidEntry } from "../cpu/cpuid.ts";
-import {
-  CpuidEntry2,
-  CpuidHeader,
-  KvmRequest,
-  MsrEntry,
-  MsrHeader,
-  Regs,
-  Run,
-  type Segment,
-  Sregs,
-} from "./bits.ts";
+import { KvmRequest, MsrEntry, MsrHeader, Regs, Run, type Segment, Sregs } from "./bits.ts";
+import { cpuidArgument } from "./cpuid-argument.ts";
 
 /** A model-specific register and its value. */
 export interface MsrValue {
@@ -37,12 +28,7 @@ export class KvmVcpu {
   }
 
   setCpuid(entries: readonly CpuidEntry[]): void {
-    const argument = new Uint8Array(CpuidHeader.size + entries.length * CpuidEntry2.size);
-    CpuidHeader.patch(argument, 0, { nent: entries.length });
-    entries.forEach((entry, i) => {
-      CpuidEntry2.patch(argument, CpuidHeader.size + i * CpuidEntry2.size, entry);
-    });
-    ioctl(this.fd, KvmRequest.setCpuid2, argument, "KVM_SET_CPUID2");
+    ioctl(this.fd, KvmRequest.setCpuid2, cpuidArgument(entries), "KVM_SET_CPUID2");
   }
 
   /** Sets registers one by one; returns the indices of those that KVM refuses. */

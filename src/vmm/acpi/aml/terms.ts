@@ -1,5 +1,5 @@
 /** AML's objects, operators and statements (ACPI 6.5, 20.2.5), as far as the machine's tables need them. */
-import { type Aml, integer, path, withLength } from "./encode.ts";
+import { type Aml, integer, join, path, withLength } from "./encode.ts";
 
 const Op = {
   Name: 0x08,
@@ -24,28 +24,28 @@ const METHOD_SERIALIZED = 0x08;
 const NO_TARGET: Aml = [0];
 
 export function name(of: string, value: Aml): Aml {
-  return [Op.Name, ...path(of), ...value];
+  return join([Op.Name], path(of), value);
 }
 
 export function scope(of: string, ...content: Aml[]): Aml {
-  return withLength([Op.Scope], [...path(of), ...content.flat()]);
+  return withLength([Op.Scope], join(path(of), ...content));
 }
 
 export function device(of: string, ...content: Aml[]): Aml {
-  return withLength([Op.Extended, Op.ExtendedDevice], [...path(of), ...content.flat()]);
+  return withLength([Op.Extended, Op.ExtendedDevice], join(path(of), ...content));
 }
 
 /** A method that runs once at a time, because it makes named fields. */
 export function serializedMethod(of: string, argumentCount: number, ...body: Aml[]): Aml {
-  return withLength([Op.Method], [...path(of), argumentCount | METHOD_SERIALIZED, ...body.flat()]);
+  return withLength([Op.Method], join(path(of), [argumentCount | METHOD_SERIALIZED], ...body));
 }
 
 export function packageOf(...elements: Aml[]): Aml {
-  return withLength([Op.Package], [elements.length, ...elements.flat()]);
+  return withLength([Op.Package], join([elements.length], ...elements));
 }
 
 export function buffer(bytes: readonly number[]): Aml {
-  return withLength([Op.Buffer], [...integer(bytes.length), ...bytes]);
+  return withLength([Op.Buffer], join(integer(bytes.length), bytes));
 }
 
 export function argument(n: number): Aml {
@@ -53,30 +53,30 @@ export function argument(n: number): Aml {
 }
 
 export function createDWordField(source: Aml, byteIndex: number, of: string): Aml {
-  return [Op.CreateDWordField, ...source, ...integer(byteIndex), ...path(of)];
+  return join([Op.CreateDWordField], source, integer(byteIndex), path(of));
 }
 
 export function or(a: Aml, b: Aml, target: Aml = NO_TARGET): Aml {
-  return [Op.Or, ...a, ...b, ...target];
+  return join([Op.Or], a, b, target);
 }
 
 export function equal(a: Aml, b: Aml): Aml {
-  return [Op.Equal, ...a, ...b];
+  return join([Op.Equal], a, b);
 }
 
 export function not(a: Aml): Aml {
-  return [Op.Not, ...a];
+  return join([Op.Not], a);
 }
 
 export function ifThen(condition: Aml, ...then: Aml[]): Aml {
-  return withLength([Op.If], [...condition, ...then.flat()]);
+  return withLength([Op.If], join(condition, ...then));
 }
 
 /** Follows an `ifThen` directly. */
 export function otherwise(...then: Aml[]): Aml {
-  return withLength([Op.Else], then.flat());
+  return withLength([Op.Else], join(...then));
 }
 
 export function returns(value: Aml): Aml {
-  return [Op.Return, ...value];
+  return join([Op.Return], value);
 }
