@@ -4,6 +4,7 @@ import * as channels from "./parts/channels.ts";
 import * as display from "./parts/display.ts";
 import * as firmware from "./parts/firmware.ts";
 import * as images from "./parts/images.ts";
+import * as kernels from "./parts/kernels.ts";
 import * as start from "./parts/start.ts";
 
 export const cdromsPart = () => cdroms;
@@ -11,5 +12,6 @@ export const channelsPart = () => channels;
 export const displayPart = () => display;
 export const firmwarePart = () => firmware;
 export const imagesPart = () => images;
+export const kernelsPart = () => kernels;
 export const startPart = () => start;
 export const forgetParts = () => {};

@@ -9,7 +9,9 @@ import { Signal } from "../signal.ts";
 import { ControlClient } from "./control-client.ts";
 import type { RunDirectory } from "./run-directory.ts";
 
-/** A VMM opens its control socket within some ten milliseconds; waiting grows from the first number to the second. */
+/** A VMM opens its control socket within some ten milliseconds, and each look for it costs both of them time. */
+const FIRST_CONNECT_MS = 8;
+/** From then on waiting grows from the first number to the second. */
 const CONNECT_DELAY_MIN_MS = 2;
 const CONNECT_DELAY_MAX_MS = 100;
 /** How long a request waits for a VMM that is starting or being reset. */
@@ -83,6 +85,7 @@ export class VmmProcess {
 
   async #keepConnected(): Promise<void> {
     let delayMs = CONNECT_DELAY_MIN_MS;
+    if (this.#resets === 0) await sleep(this.platform, FIRST_CONNECT_MS);
     while (!this.#over) {
       const connection = await this.platform.connectUnix(this.directory.controlSocket).catch(() => null);
       if (connection === null) {

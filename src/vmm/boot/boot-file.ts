@@ -1,4 +1,5 @@
 /** Files that a guest boots from, read piece by piece straight into guest memory: they can be large. */
+import { MiB } from "../../base/addresses.ts";
 import { ThimbleError } from "../../base/errors.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 
@@ -9,6 +10,9 @@ export interface BootFile {
   /** Fills `target` from `offset`, or throws. Is never asked for bytes beyond `sizeBytes`. */
   read(offset: number, target: Uint8Array): void;
 }
+
+/** Of x86-64. */
+const HUGE_PAGE_SIZE = 2 * MiB;
 
 /** A file that is in memory already. */
 export function bootFileOf(name: string, content: Uint8Array): BootFile {
@@ -38,15 +42,19 @@ export function readBytes(
   return out;
 }
 
-/** Copies part of a file into RAM that the caller has checked to be there. */
+/**
+ * Copies part of a file into RAM that the caller has checked to be there. The guest fills the rest of `roomBytes` soon,
+ * so the last huge page is taken whole, too.
+ */
 export function readIntoMemory(
   file: BootFile,
   offset: number,
   length: number,
   memory: GuestMemory,
   at: number,
+  roomBytes = length,
 ): void {
-  if (length > 0) memory.expectFill(at, length);
+  if (length > 0) memory.expectFill(at, Math.min(roomBytes, length + HUGE_PAGE_SIZE - 1));
   memory.split(at, length, (bytes, done) => file.read(offset + done, bytes));
 }
 

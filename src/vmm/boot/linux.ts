@@ -165,7 +165,8 @@ export function loadLinux(boot: LinuxBoot): BootState {
     );
   }
   placeCommandLine(memory, boot.commandLine, image.commandLineMax);
-  readIntoMemory(kernel, image.payloadOffset, image.payloadBytes, memory, image.loadAddress);
+  const { payloadOffset, payloadBytes, loadAddress, roomBytes } = image;
+  readIntoMemory(kernel, payloadOffset, payloadBytes, memory, loadAddress, roomBytes);
   const initrdBytes = boot.initrd?.sizeBytes ?? 0;
   const initrdAt =
     boot.initrd === undefined ? 0 : placeInitrd(memory, boot.initrd, kernelEnd, image.header.initrd_addr_max);

@@ -1,11 +1,9 @@
 /** Direct boot: tells what kind of kernel a file is and loads it into guest memory. */
 import type { BootState } from "../cpu/boot-state.ts";
+import { kernelsPart } from "../parts.ts";
 import { type BootFile, badKernel } from "./boot-file.ts";
-import { looksLikeElf } from "./elf.ts";
 import { type LinuxBoot, loadLinux, looksLikeBzImage } from "./linux.ts";
-import { findMultibootHeader, loadMultiboot } from "./multiboot.ts";
 import { writeBiosData } from "./placement.ts";
-import { loadPvh } from "./pvh.ts";
 
 /** Where a multiboot header may be. */
 const START_BYTES = 8192;
@@ -18,14 +16,17 @@ const START_BYTES = 8192;
  */
 export function loadKernel(boot: LinuxBoot): BootState {
   const start = startOf(boot.kernel);
-  const linux = looksLikeBzImage(start);
-  const multiboot = linux ? null : findMultibootHeader(start);
-  if (!linux && multiboot === null && !looksLikeElf(start)) {
+  if (looksLikeBzImage(start)) {
+    writeBiosData(boot.memory);
+    return loadLinux(boot);
+  }
+  const { findMultibootHeader, loadMultiboot, loadPvh, looksLikeElf } = kernelsPart();
+  const multiboot = findMultibootHeader(start);
+  if (multiboot === null && !looksLikeElf(start)) {
     throw badKernel(boot.kernel, "its format", describe(start));
   }
   writeBiosData(boot.memory);
-  if (multiboot !== null) return loadMultiboot(boot, multiboot);
-  return linux ? loadLinux(boot) : loadPvh(boot);
+  return multiboot === null ? loadPvh(boot) : loadMultiboot(boot, multiboot);
 }
 
 function startOf(file: BootFile): Uint8Array {
