@@ -1,4 +1,4 @@
-/** `thimble image`: what is in a ROM, the image into a ROM, what the image is made of. */
+/** `thimble image`: what is in a ROM, the image into a ROM, the image signed, what it is made of. */
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
@@ -11,6 +11,7 @@ import { VolumeFullError } from "../image/firmware/place.ts";
 import { dropGains } from "../image/firmware/room.ts";
 import type { FirmwareImage } from "../image/firmware/tree.ts";
 import { repositoryRoot } from "../image/profile.ts";
+import { readSigner, signImage } from "../image/signing/authenticode.ts";
 import type { Output } from "./command.ts";
 
 interface InspectFlags {
@@ -27,6 +28,12 @@ interface EmbedFlags {
   readonly volume?: number;
   readonly keepUnreadable?: boolean;
   readonly json?: boolean;
+}
+
+interface SignFlags {
+  readonly key: string;
+  readonly cert: string;
+  readonly out: string;
 }
 
 /** Reads a file that is small enough to be a ROM. Errors: `file_not_readable`, `rom_too_large`. */
@@ -123,10 +130,19 @@ function embeddingText(flags: EmbedFlags, imageBytes: number, made: Embedding): 
   return `${lines.join("\n")}\n`;
 }
 
+async function sign(path: string, flags: SignFlags, output: Output): Promise<void> {
+  const signer = readSigner(await readRom(flags.key), await readRom(flags.cert));
+  const signed = signImage(await readRom(path), signer);
+  await writeWhole(flags.out, signed);
+  output.print(
+    `${flags.out}: ${signed.length} bytes, signed by ${signer.certificate.subject.replaceAll("\n", ", ")}.\n`,
+  );
+}
+
 /** Adds `image` to the command. */
 export function imageCommand(parent: Command, output: Output): Command {
   const command = parent.createCommand("image").copyInheritedSettings(parent);
-  command.description("look into ROMs, put the image into one, see what the image is made of");
+  command.description("look into ROMs, put the image into one, sign it, see what it is made of");
   command
     .command("inspect")
     .description("show what is in a ROM: volumes, files, free space, what could be given up")
@@ -146,6 +162,17 @@ export function imageCommand(parent: Command, output: Output): Command {
     .option("--keep-unreadable", "go on when parts of the ROM can't be read: they stay as they are")
     .option("--json", "say what was done as JSON")
     .action((flags: EmbedFlags) => embed(flags, output));
+  command
+    .command("sign")
+    .description("sign the image for Secure Boot with a key of your own")
+    .argument("[image]", "the image", join(repositoryRoot, "build/thimble.efi"))
+    .requiredOption("--key <file>", "RSA private key, PEM")
+    .requiredOption(
+      "--cert <file>",
+      "its certificate, PEM or DER; the firmware has it, or its issuer's, in db",
+    )
+    .requiredOption("--out <file>", "the signed image")
+    .action((path: string, flags: SignFlags) => sign(path, flags, output));
   command
     .command("size")
     .description("build what is out of date and show what the image is made of")

@@ -116,3 +116,12 @@ export async function ovmfFirmware(suite: DebianSuite): Promise<{ codePath: stri
   const directory = join(await debPackage("ovmf", suite), "usr/share/OVMF");
   return { codePath: join(directory, "OVMF_CODE_4M.fd"), varsPath: join(directory, "OVMF_VARS_4M.fd") };
 }
+
+/** OVMF that checks signatures once keys are enrolled, which its variables here are not; it needs a machine with SMM. */
+export async function ovmfSecureBoot(suite: DebianSuite): Promise<{ codePath: string; varsPath: string }> {
+  const directory = join(await debPackage("ovmf", suite), "usr/share/OVMF");
+  return {
+    codePath: join(directory, "OVMF_CODE_4M.secboot.fd"),
+    varsPath: join(directory, "OVMF_VARS_4M.fd"),
+  };
+}

@@ -7,13 +7,17 @@ import type { Volume } from "./tree.ts";
 /** EFI_SYSTEM_NV_DATA_FV_GUID: the "file system" of such a volume. */
 const NVRAM_FILE_SYSTEM: Guid = "FFF12B8D-7696-4C8B-A985-2747075B4F50";
 
-const storeHeader = packed("VARIABLE_STORE_HEADER", "edk2, MdeModulePkg/Include/Guid/VariableFormat.h", {
-  signature: guid,
-  size: u32,
-  format: u8,
-  state: u8,
-  reserved: bytes(6),
-});
+export const storeHeader = packed(
+  "VARIABLE_STORE_HEADER",
+  "edk2, MdeModulePkg/Include/Guid/VariableFormat.h",
+  {
+    signature: guid,
+    size: u32,
+    format: u8,
+    state: u8,
+    reserved: bytes(6),
+  },
+);
 
 const variableHeader = packed("VARIABLE_HEADER", "edk2, MdeModulePkg/Include/Guid/VariableFormat.h", {
   startId: u16,
@@ -25,7 +29,7 @@ const variableHeader = packed("VARIABLE_HEADER", "edk2, MdeModulePkg/Include/Gui
   vendorGuid: guid,
 });
 
-const authenticatedHeader = packed(
+export const authenticatedHeader = packed(
   "AUTHENTICATED_VARIABLE_HEADER",
   "edk2, MdeModulePkg/Include/Guid/VariableFormat.h",
   {
@@ -48,10 +52,10 @@ const variableHeaders: Readonly<Record<Guid, typeof variableHeader | typeof auth
   "AAF32C78-947B-439A-A180-2E144EC37792": authenticatedHeader,
 };
 
-const VARIABLE_START = 0x55aa;
+export const VARIABLE_START = 0x55aa;
 /** VAR_ADDED: written, and not deleted since. */
-const VARIABLE_IN_USE = 0x3f;
-const VARIABLE_ALIGNMENT_BYTES = 4;
+export const VARIABLE_IN_USE = 0x3f;
+export const VARIABLE_ALIGNMENT_BYTES = 4;
 
 export interface VariableStore {
   readonly sizeBytes: number;
