@@ -1,5 +1,6 @@
 /** `thimble agent`: the host agent as a process. */
 import { messageOf, ThimbleError } from "../base/errors.ts";
+import { readVariable, replaceVariable } from "../sys/efi-variables.ts";
 import { commandLine } from "../sys/exec.ts";
 import { readText, writeAll } from "../sys/fs.ts";
 import { trimHeapRegularly } from "../sys/heap.ts";
@@ -10,6 +11,7 @@ import { SIGINT, SIGTERM, watchSignals } from "../sys/signals.ts";
 import { utf8Encode } from "../sys/text.ts";
 import { startAgent } from "./agent.ts";
 import { parseArguments } from "./command-line.ts";
+import { confirmBootBank } from "./firmware/boot-bank.ts";
 import { LinuxHostNetwork } from "./network/host-network.ts";
 import { linuxPlatform } from "./platform/linux.ts";
 import { GUEST_SHUTDOWN_MS } from "./power/host-power.ts";
@@ -61,11 +63,24 @@ function announce(address: string, port: number, token: string): void {
   writeAll(1, utf8Encode(`thimble: api ${origin}/api/v1 token ${token}\n`));
 }
 
+/** The API answers: what the host was started from is good. */
+function confirmBank(): void {
+  try {
+    const { news, bank } = confirmBootBank({ read: readVariable, replace: replaceVariable });
+    if (news === "confirmed") log.info(`boot bank ${bank} is confirmed`);
+    if (news === "fallen-back")
+      log.warn(`boot bank ${bank} runs, because the one that was chosen did not start`);
+  } catch (error) {
+    log.error(`the boot bank is not confirmed: ${messageOf(error)}`);
+  }
+}
+
 async function main(): Promise<void> {
   const args = parseArguments(commandLine());
   const network = args.network ? startNetwork(args.runPath) : noNetwork;
   if (args.datastore === RAM_DATASTORE) mountRamDatastore(args.datastore);
   const agent = await startAgent(platform, network, { ...args, vmmCommand: [args.vmmProgram, "vmm"] });
+  confirmBank();
   let stopping = false;
   watchSignals(loop, [SIGTERM, SIGINT], () => {
     if (stopping) return;

@@ -10,6 +10,8 @@ import { buildKernel, kernelKey } from "./kernel/build.ts";
 import { kernelSettings, type ProfileName, profiles, repositoryRoot } from "./profile.ts";
 import { buildRom } from "./rom.ts";
 import { type BundleSize, buildRuntime } from "./runtime/build.ts";
+import { buildSelector, selectorKey } from "./selector/build.ts";
+import { buildTwoBankFlash } from "./selector/two-banks.ts";
 import { linuxSource, ovmfFirmware, quickjsSource } from "./sources.ts";
 import { type BuildProgress, StepRunner } from "./steps.ts";
 
@@ -36,6 +38,9 @@ export interface BuildResult {
   readonly romBytes: number;
   /** Bytes by which the image could still grow at the ROM's give-up level. */
   readonly romFreeBytes: number;
+  /** The flash of two banks with the image in both: its top, read-only, and what is below that, which is written. */
+  readonly twoBankCodePath: string;
+  readonly twoBankVarsPath: string;
   /** What the firmware gave up for the image (src/image/rom.ts). */
   readonly romLevel: string;
   /** The whole userland: the static `thimble` program. */
@@ -156,6 +161,24 @@ async function buildInto(out: string, options: BuildOptions): Promise<BuildResul
       await remember({ romFreeBytes: rom.freeBytes, romLevel: rom.level.name });
     },
   );
+  const { version } = await readIdentity(repositoryRoot);
+  const twoBankCodePath = join(out, "two-bank-code.fd");
+  const twoBankVarsPath = join(out, "two-bank-vars.fd");
+  await steps.whenChanged(
+    {
+      name: "Flash of two banks",
+      guessMs: 5_000,
+      key: keyOf(codeKey, await selectorKey(), ovmfCode, ovmfVars, image, version),
+      products: [twoBankCodePath, twoBankVarsPath],
+    },
+    async () => {
+      const bank = { image, version };
+      const selector = await buildSelector();
+      const flash = buildTwoBankFlash({ ovmfCode, ovmfVars, selector, banks: [bank, bank] });
+      await writeWhole(twoBankCodePath, flash.code);
+      await writeWhole(twoBankVarsPath, flash.banksAndVars);
+    },
+  );
   return {
     imagePath,
     imageBytes: image.length,
@@ -163,6 +186,8 @@ async function buildInto(out: string, options: BuildOptions): Promise<BuildResul
     romVarsPath,
     romBytes: ovmfCode.length + ovmfVars.length,
     romFreeBytes: measured.romFreeBytes ?? 0,
+    twoBankCodePath,
+    twoBankVarsPath,
     romLevel: measured.romLevel ?? "",
     programPath,
     programBytes: program.length,

@@ -20,6 +20,8 @@ export interface Product {
   readonly romBytes: number;
   /** The way a real server starts it. */
   readonly flash: BootSource;
+  /** The same with the image in two banks below the firmware, and a boot selector. */
+  readonly twoBanks: BootSource & { readonly kind: "flash" };
 }
 
 /** Builds everything that is out of date, showing each step. Errors: StepError. */
@@ -38,6 +40,7 @@ export async function buildProduct(progress: Progress): Promise<Product> {
       imageBytes: built.imageBytes,
       romBytes: built.romBytes,
       flash: { kind: "flash", code: built.romCodePath, variables: built.romVarsPath },
+      twoBanks: { kind: "flash", code: built.twoBankCodePath, variables: built.twoBankVarsPath },
     };
   } catch (error) {
     const step = last?.state === "running" ? `Build, ${last.step}` : "Build";

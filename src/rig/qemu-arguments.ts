@@ -53,9 +53,13 @@ const wrongInTcg = ["xsave", "xsaveopt", "xgetbv1", "avx", "avx2", "fma", "f16c"
 /** EPYC is the model for its SVM leaf, which KVM in the server needs. */
 const tcgCpu = ["EPYC,+svm,+npt", ...[...notInTcg, ...wrongInTcg].map((feature) => `-${feature}`)].join(",");
 
+/** As much as fits below 4 GiB. QEMU itself allows half of it. */
+const FLASH_BYTES_MAX = 16 * 1024 * 1024;
+
 function bootArguments(boot: BootSource): string[] {
   if (boot.kind === "flash") {
     return [
+      ...["-machine", `max-fw-size=${FLASH_BYTES_MAX}`],
       ...["-drive", `if=pflash,unit=0,format=raw,readonly=on,file=${boot.code}`],
       ...["-drive", `if=pflash,unit=1,format=raw,file=${boot.variables}`],
     ];

@@ -9,7 +9,7 @@ import { ovmfSecureBoot } from "../../src/image/sources.ts";
 import { makeRunDirectory, repositoryRoot } from "../../src/rig/paths.ts";
 import { SimulatedServer } from "../../src/rig/server.ts";
 import { makeFatDisk } from "../framework/fat-disk.ts";
-import { withKeys } from "../framework/secure-boot.ts";
+import { withKeys } from "../framework/firmware-variables.ts";
 import { hostReadyTimeoutMs, testAccelerator, testProduct } from "../framework/servers.ts";
 
 const MiB = 1024 ** 2;

@@ -1,4 +1,4 @@
-/** Keys of one's own in a firmware's variables, as a vendor has them in the flash from the factory. */
+/** Variables that a firmware has from the factory, keys of one's own among them. */
 
 import { packed, u32 } from "../../src/base/layout.ts";
 import { alignUp, volumeHeader } from "../../src/image/firmware/format.ts";
@@ -25,28 +25,31 @@ const EFI_IMAGE_SECURITY_DATABASE = "D719B2CB-3D3A-4596-A3BC-DAD00E67656F";
 /** Any will do: it says who put a certificate there. */
 const OWNER = "6B2D1C9E-6D0F-4C58-9C8E-2A5E0F3B7A11";
 /** Non-volatile, for boot and run time, changed only by updates that are signed and have a time. */
-const ATTRIBUTES = 0x27;
+const KEY_ATTRIBUTES = 0x27;
 /** EFI_TIME of 2026-01-01. */
 const TIME = Uint8Array.of(0xea, 0x07, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
-/** `variables` (an empty store) with one certificate as platform key, key exchange key and for images. */
-export function withKeys(variables: Uint8Array, certificate: Uint8Array): Uint8Array {
+/** A variable as it is stored. */
+export interface StoredVariable {
+  readonly name: string;
+  readonly vendorGuid: string;
+  readonly attributes: number;
+  readonly value: Uint8Array;
+}
+
+/** `variables` (an empty store) with these in it. */
+export function withVariables(variables: Uint8Array, stored: readonly StoredVariable[]): Uint8Array {
   const out = Uint8Array.from(variables);
-  const value = signatureList(certificate);
   let at = volumeHeader.decode(out).headerLength + alignUp(storeHeader.size, VARIABLE_ALIGNMENT_BYTES);
-  for (const [name, vendorGuid] of [
-    ["PK", EFI_GLOBAL_VARIABLE],
-    ["KEK", EFI_GLOBAL_VARIABLE],
-    ["db", EFI_IMAGE_SECURITY_DATABASE],
-  ] as const) {
+  for (const { name, vendorGuid, attributes, value } of stored) {
     const encodedName = Buffer.from(`${name}\0`, "utf16le");
     authenticatedHeader.patch(out, at, {
       startId: VARIABLE_START,
       state: VARIABLE_IN_USE,
       reserved: 0,
-      attributes: ATTRIBUTES,
+      attributes,
       monotonicCount: 0,
-      timeStamp: TIME,
+      timeStamp: attributes === KEY_ATTRIBUTES ? TIME : new Uint8Array(TIME.length),
       pubKeyIndex: 0,
       nameSize: encodedName.length,
       dataSize: value.length,
@@ -57,6 +60,16 @@ export function withKeys(variables: Uint8Array, certificate: Uint8Array): Uint8A
     at = alignUp(at + authenticatedHeader.size + encodedName.length + value.length, VARIABLE_ALIGNMENT_BYTES);
   }
   return out;
+}
+
+/** `variables` (an empty store) with one certificate as platform key, key exchange key and for images. */
+export function withKeys(variables: Uint8Array, certificate: Uint8Array): Uint8Array {
+  const key = { attributes: KEY_ATTRIBUTES, value: signatureList(certificate) };
+  return withVariables(variables, [
+    { name: "PK", vendorGuid: EFI_GLOBAL_VARIABLE, ...key },
+    { name: "KEK", vendorGuid: EFI_GLOBAL_VARIABLE, ...key },
+    { name: "db", vendorGuid: EFI_IMAGE_SECURITY_DATABASE, ...key },
+  ]);
 }
 
 function signatureList(certificate: Uint8Array): Uint8Array {
