@@ -1,8 +1,9 @@
-/** `thimble image`: what is in a ROM, the image into a ROM, the image signed, what it is made of. */
+/** `thimble image`: what is in a ROM, the image into a ROM, the image signed, a disk, what it is made of. */
 import { readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { ThimbleError } from "../base/errors.ts";
+import { STATE_BYTES_MIN, writeDiskImage } from "../image/disk-form/disk-image.ts";
 import { type Embedding, embedImage } from "../image/firmware/embed.ts";
 import { inspectRom } from "../image/firmware/inspect.ts";
 import { BOOT_GUARD, formatRomReport } from "../image/firmware/inspect-text.ts";
@@ -10,7 +11,9 @@ import { parseImage, ROM_BYTES_MAX } from "../image/firmware/parse.ts";
 import { VolumeFullError } from "../image/firmware/place.ts";
 import { dropGains } from "../image/firmware/room.ts";
 import type { FirmwareImage } from "../image/firmware/tree.ts";
+import { readIdentity } from "../image/identity.ts";
 import { repositoryRoot } from "../image/profile.ts";
+import { buildSelector } from "../image/selector/build.ts";
 import { readSigner, signImage } from "../image/signing/authenticode.ts";
 import type { Output } from "./command.ts";
 
@@ -35,6 +38,18 @@ interface SignFlags {
   readonly cert: string;
   readonly out: string;
 }
+
+interface DiskFlags {
+  readonly out: string;
+  readonly image: string;
+  readonly stateSize: number;
+  readonly key?: string;
+  readonly cert?: string;
+}
+
+const STATE_MIB_DEFAULT = 64;
+/** It is made in memory. */
+const STATE_MIB_MAX = 1024;
 
 /** Reads a file that is small enough to be a ROM. Errors: `file_not_readable`, `rom_too_large`. */
 async function readRom(path: string): Promise<Buffer> {
@@ -139,6 +154,33 @@ async function sign(path: string, flags: SignFlags, output: Output): Promise<voi
   );
 }
 
+async function disk(flags: DiskFlags, output: Output): Promise<void> {
+  const { key, cert } = flags;
+  if ((key === undefined) !== (cert === undefined)) {
+    throw new ThimbleError("bad_option", "--key and --cert belong together.");
+  }
+  const signer = key && cert ? readSigner(await readRom(key), await readRom(cert)) : undefined;
+  const sign = (program: Uint8Array) => (signer === undefined ? program : signImage(program, signer));
+  const { sizeBytes } = await writeDiskImage(flags.out, {
+    selector: sign(await buildSelector()),
+    image: sign(await readRom(flags.image)),
+    version: (await readIdentity(repositoryRoot)).version,
+    stateBytes: flags.stateSize * 2 ** 20,
+  });
+  output.print(
+    `${flags.out}: a disk of ${sizeBytes / 2 ** 20} MiB${signer === undefined ? "" : ", signed"}.\n`,
+  );
+}
+
+/** Whole MiB that an ext4 file system fits in. */
+function parseStateSize(text: string): number {
+  const size = Number(text);
+  if (Number.isInteger(size) && size >= STATE_BYTES_MIN / 2 ** 20 && size <= STATE_MIB_MAX) return size;
+  throw new InvalidArgumentError(
+    `It has to be a number of MiB from ${STATE_BYTES_MIN / 2 ** 20} to ${STATE_MIB_MAX}.`,
+  );
+}
+
 /** Adds `image` to the command. */
 export function imageCommand(parent: Command, output: Output): Command {
   const command = parent.createCommand("image").copyInheritedSettings(parent);
@@ -173,6 +215,15 @@ export function imageCommand(parent: Command, output: Output): Command {
     )
     .requiredOption("--out <file>", "the signed image")
     .action((path: string, flags: SignFlags) => sign(path, flags, output));
+  command
+    .command("disk")
+    .description("make a disk for a USB stick, SD card or drive: selector, two boot banks, state")
+    .requiredOption("--out <file>", "the disk")
+    .option("--image <file>", "the image, not signed", join(repositoryRoot, "build/thimble.efi"))
+    .option("--state-size <MiB>", "of the partition for state", parseStateSize, STATE_MIB_DEFAULT)
+    .option("--key <file>", "sign selector and image: RSA private key, PEM")
+    .option("--cert <file>", "its certificate, PEM or DER")
+    .action((flags: DiskFlags) => disk(flags, output));
   command
     .command("size")
     .description("build what is out of date and show what the image is made of")

@@ -18,7 +18,7 @@ const ROUNDS = 400;
 const START = [0xff00_0000, 0xff00_0000 + BANK_BYTES] as const;
 const NAMES = ["A", "B"] as const;
 /** The selector with the firmware's file around it: it lives in a ROM beside others. */
-const PROGRAM_BYTES_MAX = 4096;
+const PROGRAM_BYTES_MAX = 5120;
 
 describe("the boot selector", () => {
   const directory = mkdtempSync(join(tmpdir(), "thimble-selector-test-"));
@@ -49,7 +49,7 @@ describe("the boot selector", () => {
   function select(
     banks: readonly (Uint8Array | null)[],
     variable = "-",
-    { store = true, load = true, run = true } = {},
+    { store = true, load = true, run = true, from = "flash" } = {},
   ): string {
     const fd = openSync(flash, "w");
     ftruncateSync(fd, 2 * BANK_BYTES);
@@ -62,12 +62,15 @@ describe("the boot selector", () => {
       load ? "load" : "refuse-load",
       run ? "run" : "return",
     ];
-    const { status, stdout, stderr } = spawnSync(harness, [flash, variable, ...outcomes], {
+    const { status, stdout, stderr } = spawnSync(harness, [from, flash, variable, ...outcomes], {
       encoding: "utf8",
     });
     assert.equal(status, 0, stderr);
     return stdout;
   }
+  /** By which bank has been said to start: where the image lies differs on a drive. */
+  const said = (output: string) =>
+    NAMES.filter((name) => new RegExp(`bank ${name} starts[\\s\\S]*\\[start`).test(output)).join("");
   const starts = (bank: 0 | 1) => `[start ${(START[bank] + IMAGE_OFFSET).toString(16)}]`;
   const started = (output: string) => NAMES.filter((_, i) => output.includes(starts(i as 0 | 1))).join("");
   /** ThimbleBoot: version, bank, tries left (ff: confirmed). */
@@ -131,6 +134,7 @@ describe("the boot selector", () => {
     const random = new SeededRandom(seed);
     const seen = new Set<string>();
     for (let round = 0; round < ROUNDS; round++) {
+      const from = ["flash", "drive"][round % 2] as string;
       const banks = [0, 1].map(() => {
         const kind = random.below(4);
         const bank = Uint8Array.from(whole);
@@ -144,7 +148,7 @@ describe("the boot selector", () => {
           ? Buffer.from(random.fill(new Uint8Array(random.below(7)))).toString("hex") || "-"
           : choice(random.below(3), [0, 1, 3, 0xff][random.below(4)] as number);
       const what = `seed ${seed}, round ${round}, variable ${variable}`;
-      const output = select(banks, variable);
+      const output = select(banks, variable, { from });
       // Bytes between header and image are nobody's.
       const isWhole = banks.map((bank) =>
         [[0, BankHeader.size] as const, [IMAGE_OFFSET, bank.length] as const].every(([from, to]) =>
@@ -155,11 +159,21 @@ describe("the boot selector", () => {
       const isChoice = variable.length === 8 && version === 1 && bank < 2;
       const first = isChoice && tries > 0 ? bank : isChoice ? 1 - bank : 0;
       const expected = isWhole[first] ? first : isWhole[1 - first] ? 1 - first : 2;
-      assert.equal(started(output), NAMES[expected] ?? "", `${what}: ${output}`);
+      assert.equal(said(output), NAMES[expected] ?? "", `${what}: ${output}`);
       if (expected === 2) assert.match(output, /no bank could be started/, what);
-      seen.add(`${started(output)}${first}`);
+      seen.add(`${said(output)}${first}${from}`);
     }
-    assert.equal(seen.size, 6, [...seen].join());
+    assert.equal(seen.size, 12, [...seen].join());
+  });
+
+  test("on a drive the banks are its second and third partition, not another drive's", () => {
+    const output = select([whole, whole], choice(1, 2), { from: "drive" });
+    assert.match(
+      output,
+      /ThimbleBoot 01010100\]\n\[load ff001000 5000\]\nThimble: bank B starts, version 1\.2\.3/,
+    );
+    const empty = select([null, whole], "-", { from: "drive" });
+    assert.match(empty, /bank A is empty\r\n\[load ff601000 5000\]\nThimble: bank B starts/);
   });
 
   test("an image that is too large for a bank is refused with the numbers", () => {
