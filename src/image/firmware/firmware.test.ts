@@ -338,6 +338,19 @@ test("damaged headers with right checksums are understood or named (generated)",
   }
 });
 
+test("a volume that says it is shorter than its header is named, and the rest is read", () => {
+  const good = bytesOf([volumeOf(1024, [raw(NAME_A, 50)])]);
+  const { headerLength } = volumeHeader.decode(good);
+  for (const fvLength of [0, 1, headerLength - 1]) {
+    const bytes = good.slice();
+    volumeHeader.patch(bytes, 0, { fvLength, checksum: 0 });
+    volumeHeader.patch(bytes, 0, { checksum: -sum16(bytes.subarray(0, headerLength)) & 0xffff });
+    const image = parseImage(Buffer.concat([bytes, good]));
+    assert.match(image.problems.join(), /it says it is \d+ bytes long/);
+    assert.equal(findFiles(image, NAME_A).length, 1);
+  }
+});
+
 test("truncated images are understood or named at every length", () => {
   const random = new SeededRandom(3);
   const volume = volumeOf(2048, [

@@ -39,8 +39,8 @@ export function parseImage(source: Uint8Array): FirmwareImage {
     const volume = context.attempt(where, () => readTopVolume(data.subarray(at), where, context));
     if (volume === undefined) {
       // Kept as bytes, so that no further volumes are sought in it: its length may well be right.
-      const claimed = isVolumeHeader(data, at) ? volumeHeader.decode(data, at).fvLength : volumeHeader.size;
-      const end = Math.min(at + claimed, data.length);
+      const claimed = isVolumeHeader(data, at) ? volumeHeader.decode(data, at).fvLength : 0;
+      const end = Math.min(at + Math.max(claimed, volumeHeader.size), data.length);
       closeOpaque(at);
       parts.push({ kind: "opaque", data: data.subarray(at, end) });
       opaqueFrom = end;
