@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ThimbleError } from "../base/errors.ts";
 import { cacheRoot, keyOf, withLock } from "./cache.ts";
 import { identityConstants, readIdentity } from "./identity.ts";
 import { buildInitramfs } from "./initramfs.ts";
@@ -140,6 +141,12 @@ async function buildInto(out: string, options: BuildOptions): Promise<BuildResul
     async (detail) => buildKernel({ ...kernel, onDetail: detail }),
   );
   const image = await readFile(imagePath);
+  if (image.length > profile.imageBytesMax) {
+    throw new ThimbleError(
+      "image_over_budget",
+      `The image has ${image.length} bytes, ${image.length - profile.imageBytesMax} over its budget: see npm run size.`,
+    );
+  }
 
   const romCodePath = join(out, "rom-code.fd");
   const romVarsPath = join(out, "rom-vars.fd");

@@ -11,6 +11,7 @@ import type { BuildResult } from "./build.ts";
 import { kernelTree } from "./kernel/build.ts";
 import { kernelSettings, type ProfileName, profiles } from "./profile.ts";
 import { runTool } from "./runtime/tool.ts";
+import type { SizeRecord } from "./size-record.ts";
 import { linuxSource } from "./sources.ts";
 
 /** A line of the table. */
@@ -94,15 +95,16 @@ function packedBytes(data: Uint8Array): number {
   return result.stdout.length;
 }
 
-/** Shares `total` out in proportion. */
-function shareOut(parts: ReadonlyMap<string, number>, total: number): SizeLine[] {
+/** Shares `total` out in proportion; the shares are whole numbers and add up to it. */
+export function shareOut(parts: ReadonlyMap<string, number>, total: number): SizeLine[] {
   const sum = [...parts.values()].reduce((a, b) => a + b, 0);
+  let before = 0;
   return [...parts]
-    .map(([name, bytes]) => ({
-      name,
-      unpackedBytes: bytes,
-      imageBytes: Math.round((bytes / sum) * total),
-    }))
+    .map(([name, unpackedBytes]) => {
+      const from = Math.round((before / sum) * total);
+      before += unpackedBytes;
+      return { name, unpackedBytes, imageBytes: Math.round((before / sum) * total) - from };
+    })
     .sort((a, b) => b.imageBytes - a.imageBytes);
 }
 
@@ -137,36 +139,54 @@ export async function makeSizeReport(built: BuildResult, profileName: ProfileNam
 
 const number = (value: number): string => value.toLocaleString("en-US");
 
-/** The report as a table for people. */
-export function formatSizeReport(report: SizeReport): string {
-  const rows: [string, string, string][] = [["", "unpacked", "in the image"]];
-  const total = (lines: readonly SizeLine[]): { unpackedBytes: number; imageBytes: number } => ({
-    unpackedBytes: lines.reduce((sum, line) => sum + line.unpackedBytes, 0),
-    imageBytes: lines.reduce((sum, line) => sum + line.imageBytes, 0),
-  });
+const change = (now: number, before: number | undefined): string => {
+  const difference = now - (before ?? 0);
+  if (difference === 0) return "";
+  return `${difference > 0 ? "+" : "-"}${number(Math.abs(difference))}`;
+};
+
+type Row = [name: string, unpacked: string, packed: string, change: string];
+
+/** The report as a table for people; with what changed in the image since `last`, if that is given. */
+export function formatSizeReport(report: SizeReport, last?: SizeRecord): string {
+  const rows: Row[] = [["", "unpacked", "in the image", last === undefined ? "" : `since ${last.version}`]];
+  const sumOf = (lines: readonly SizeLine[], what: "unpackedBytes" | "imageBytes"): number =>
+    lines.reduce((sum, line) => sum + line[what], 0);
+  const compared = (name: string, now: number): string =>
+    last === undefined ? "" : change(now, last.lines[name]);
   const section = (title: string, lines: readonly SizeLine[]): void => {
-    const sum = total(lines);
-    rows.push([title, number(sum.unpackedBytes), number(sum.imageBytes)]);
-    for (const line of lines) {
-      rows.push([`  ${line.name}`, number(line.unpackedBytes), `~ ${number(line.imageBytes)}`]);
+    rows.push([title, number(sumOf(lines, "unpackedBytes")), number(sumOf(lines, "imageBytes")), ""]);
+    for (const { name, unpackedBytes, imageBytes } of lines) {
+      rows.push([`  ${name}`, number(unpackedBytes), `~ ${number(imageBytes)}`, compared(name, imageBytes)]);
     }
   };
   section("kernel, packed", report.kernel);
   section("userland, packed", report.userland);
-  rows.push(["decompressor, EFI stub, headers", number(report.unpackedParts), number(report.unpackedParts)]);
-  rows.push(["image", "", number(report.imageBytes)]);
+  rows.push([
+    "decompressor, EFI stub, headers",
+    number(report.unpackedParts),
+    number(report.unpackedParts),
+    "",
+  ]);
+  const present = new Set([...report.kernel, ...report.userland].map(({ name }) => name));
+  for (const [name, bytes] of Object.entries(last?.lines ?? {})) {
+    if (!present.has(name)) rows.push([`  ${name}`, "", "gone", change(0, bytes)]);
+  }
+  rows.push([
+    "image",
+    "",
+    number(report.imageBytes),
+    last === undefined ? "" : change(report.imageBytes, last.imageBytes),
+  ]);
   const left = report.imageBytesMax - report.imageBytes;
-  rows.push([left < 0 ? "OVER its budget by" : "left of its budget", "", number(Math.abs(left))]);
-  rows.push(["flash ROM", "", number(report.romBytes)]);
-  rows.push([`free in it (level "${report.romLevel}")`, "", number(report.romFreeBytes)]);
+  rows.push([left < 0 ? "OVER its budget by" : "left of its budget", "", number(Math.abs(left)), ""]);
+  rows.push(["flash ROM", "", number(report.romBytes), ""]);
+  rows.push([`free in it (level "${report.romLevel}")`, "", number(report.romFreeBytes), ""]);
 
-  const width = (column: 0 | 1 | 2): number => Math.max(...rows.map((row) => row[column].length));
-  const widths = [width(0), width(1), width(2)] as const;
-  return rows
-    .map(
-      (row) => `${row[0].padEnd(widths[0])}  ${row[1].padStart(widths[1])}  ${row[2].padStart(widths[2])}\n`,
-    )
-    .join("");
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...rows.map((row) => (row[column] as string).length)));
+  const cells = (row: Row) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)));
+  return rows.map((row) => `${cells(row).join("  ").trimEnd()}\n`).join("");
 }
 
 /** Whether the image is within its budget. */

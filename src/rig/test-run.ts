@@ -8,6 +8,9 @@ import { randomInt } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
+import { buildAll } from "../image/build.ts";
+import { lastRecord } from "../image/size-record.ts";
+import { formatSizeReport, makeSizeReport } from "../image/size-report.ts";
 import { repositoryRoot } from "./paths.ts";
 import { buildProduct } from "./product.ts";
 import { formatDuration, Progress } from "./progress.ts";
@@ -69,6 +72,16 @@ async function endToEndTests(
   return testFilesStage(directory.replace("/", "-"), testFiles(directory, words), timeoutMs);
 }
 
+/** What the image is made of. The build keeps it within its budget; this is for people who read the log. */
+async function printSize(): Promise<void> {
+  try {
+    const report = await makeSizeReport(await buildAll(), "flash");
+    process.stdout.write(`\n${formatSizeReport(report, await lastRecord())}`);
+  } catch (error) {
+    process.stdout.write(`\nno size report: ${messageOf(error)}\n`);
+  }
+}
+
 async function main(what: string, words: readonly string[]): Promise<Counts> {
   const none: Counts = { passed: 0, failed: 0 };
   switch (what) {
@@ -83,7 +96,9 @@ async function main(what: string, words: readonly string[]): Promise<Counts> {
     case "all": {
       const checked = words.length === 0 ? await checks() : none;
       const unit = await unitTests(words);
-      return add(add(checked, unit), await endToEndTests("test/e2e", words, 45 * minute));
+      const tested = add(add(checked, unit), await endToEndTests("test/e2e", words, 45 * minute));
+      if (words.length === 0) await printSize();
+      return tested;
     }
     default:
       throw new Error(`"${what}" is not a kind of test run. Kinds: all, unit, e2e, long.`);
