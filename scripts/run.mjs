@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The door to every command: `node scripts/run.mjs start|test|unit|test-long|build|size|bench|bench-micro|fuzz [arguments]`.
+// The door to every command: `node scripts/run.mjs start|test|unit|test-long|build|size|bench|bench-micro|bench-boot|fuzz [arguments]`.
 //
 // Plain Node, no dependencies, because it runs on a machine that has nothing but Node: it brings npm packages and
 // Debian packages up to what package-lock.json and debian-packages.json name, then hands over to TypeScript.
@@ -23,6 +23,7 @@ const commands = {
   size: ["src/image/size.ts"],
   bench: ["bench/run.ts"],
   "bench-micro": ["bench/micro/run.ts"],
+  "bench-boot": ["bench/boot/run.ts"],
   fuzz: ["test/fuzz/run.ts"],
 };
 
