@@ -99,23 +99,23 @@ async function main(): Promise<void> {
   try {
     const floor = await floorBoot(directory.path);
     const boots: Boot[] = [];
-    const banks: Boot[] = [];
+    const singles: Boot[] = [];
     const floors: number[] = [];
     await progress.step("Measure", { estimateMs: 120_000 }, async (detail) => {
       for (let run = 1; run <= RUNS; run++) {
         detail(`boot ${run} of ${RUNS}`);
         boots.push(await bootOnce("bench-boot", product.flash, kind));
-        banks.push(await bootOnce("bench-boot-banks", product.twoBanks, kind));
+        singles.push(await bootOnce("bench-boot-single", product.singleSlot, kind));
         floors.push(await floorOnce(floor, kind));
       }
     });
-    report(boots, banks, floors);
+    report(boots, singles, floors);
   } finally {
     directory.remove();
   }
 }
 
-function report(boots: readonly Boot[], banks: readonly Boot[], floors: readonly number[]): void {
+function report(boots: readonly Boot[], singles: readonly Boot[], floors: readonly number[]): void {
   const total = ({ firmware, kernel, userSpace, address }: Boot) => firmware + kernel + userSpace + address;
   const floor = middle(floors).median;
   const lines: [string, string, readonly number[], number?][] = [
@@ -124,7 +124,7 @@ function report(boots: readonly Boot[], banks: readonly Boot[], floors: readonly
     ["boot-user-space", "init to API served", boots.map((boot) => boot.userSpace)],
     ["boot-address", "address by DHCP", boots.map((boot) => boot.address)],
     ["boot-total", "power-on to API known", boots.map(total)],
-    ["boot-total-banks", "the same from two banks", banks.map(total)],
+    ["boot-total-single-slot", "the same from a single slot", singles.map(total)],
   ];
   const results = lines.map(([name, title, values, peer]) => {
     const { median, spread } = middle(values);

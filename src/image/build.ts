@@ -12,7 +12,7 @@ import { kernelSettings, type ProfileName, profiles, repositoryRoot } from "./pr
 import { buildRom } from "./rom.ts";
 import { type BundleSize, buildRuntime } from "./runtime/build.ts";
 import { buildSelector, selectorKey } from "./selector/build.ts";
-import { buildTwoBankFlash } from "./selector/two-banks.ts";
+import { BANK_BYTES, buildTwoBankFlash } from "./selector/two-banks.ts";
 import { linuxSource, ovmfFirmware, quickjsSource } from "./sources.ts";
 import { type BuildProgress, StepRunner } from "./steps.ts";
 
@@ -42,6 +42,8 @@ export interface BuildResult {
   /** The flash of two banks with the image in both: its top, read-only, and what is below that, which is written. */
   readonly twoBankCodePath: string;
   readonly twoBankVarsPath: string;
+  /** Both parts together: the size of the flash chip. */
+  readonly twoBankBytes: number;
   /** What the firmware gave up for the image (src/image/rom.ts). */
   readonly romLevel: string;
   /** The whole userland: the static `thimble` program. */
@@ -195,6 +197,7 @@ async function buildInto(out: string, options: BuildOptions): Promise<BuildResul
     romFreeBytes: measured.romFreeBytes ?? 0,
     twoBankCodePath,
     twoBankVarsPath,
+    twoBankBytes: ovmfCode.length + ovmfVars.length + 2 * BANK_BYTES,
     romLevel: measured.romLevel ?? "",
     programPath,
     programBytes: program.length,

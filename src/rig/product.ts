@@ -9,19 +9,19 @@ import { directoryEntry, fileEntry, programEntry } from "./guest/archive-entries
 import { busyboxPath } from "./guest/packages.ts";
 import { makeRunDirectory } from "./paths.ts";
 import { formatDuration, type Progress, StepError } from "./progress.ts";
-import type { BootSource } from "./qemu-arguments.ts";
+import type { FlashSource } from "./qemu-arguments.ts";
 import { SimulatedServer } from "./server.ts";
 
 export interface Product {
   /** The image: one PE file, which is also a bzImage. */
   readonly image: string;
   readonly imageBytes: number;
-  /** Code and variables, both of which occupy the flash chip. */
+  /** The flash chip: UEFI, its variables, two banks. */
   readonly romBytes: number;
-  /** The way a real server starts it. */
-  readonly flash: BootSource;
-  /** The same with the image in two banks below the firmware, and a boot selector. */
-  readonly twoBanks: BootSource & { readonly kind: "flash" };
+  /** The way a real server starts it: two banks below the firmware, and a boot selector. */
+  readonly flash: FlashSource;
+  /** The other way: a flash of 4 MiB, the image in the firmware's own volume. */
+  readonly singleSlot: FlashSource;
 }
 
 /** Builds everything that is out of date, showing each step. Errors: StepError. */
@@ -38,9 +38,9 @@ export async function buildProduct(progress: Progress): Promise<Product> {
     return {
       image: built.imagePath,
       imageBytes: built.imageBytes,
-      romBytes: built.romBytes,
-      flash: { kind: "flash", code: built.romCodePath, variables: built.romVarsPath },
-      twoBanks: { kind: "flash", code: built.twoBankCodePath, variables: built.twoBankVarsPath },
+      romBytes: built.twoBankBytes,
+      flash: { kind: "flash", code: built.twoBankCodePath, variables: built.twoBankVarsPath },
+      singleSlot: { kind: "flash", code: built.romCodePath, variables: built.romVarsPath },
     };
   } catch (error) {
     const step = last?.state === "running" ? `Build, ${last.step}` : "Build";

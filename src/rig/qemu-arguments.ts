@@ -1,10 +1,16 @@
 /** The simulated server's hardware, as QEMU's command line. */
 import type { Accelerator } from "./accelerator.ts";
 
+/** The way of the product: flash with UEFI code (read-only), and below it what is written: variables, banks. */
+export interface FlashSource {
+  readonly kind: "flash";
+  readonly code: string;
+  readonly variables: string;
+}
+
 /** What the machine is started from. */
 export type BootSource =
-  /** The way of the product: flash with UEFI code (read-only) and its variables. */
-  | { readonly kind: "flash"; readonly code: string; readonly variables: string }
+  | FlashSource
   /** For tests that need their own program beside the host's: the image's kernel with one more initramfs. */
   | {
       readonly kind: "direct";

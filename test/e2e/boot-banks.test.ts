@@ -23,8 +23,8 @@ describe("boot banks", () => {
     change: (flash: Uint8Array) => void,
     choice?: { bank: number; tries: number },
   ): Promise<SimulatedServer> {
-    const { twoBanks } = await testProduct();
-    let flash: Uint8Array = readFileSync(twoBanks.variables);
+    const product = await testProduct();
+    let flash: Uint8Array = readFileSync(product.flash.variables);
     change(flash);
     if (choice !== undefined) {
       const value = Uint8Array.of(1, choice.bank, choice.tries, 0);
@@ -36,7 +36,7 @@ describe("boot banks", () => {
     writeFileSync(variables, flash);
     return SimulatedServer.start({
       name: `e2e-banks-${name}`,
-      boot: { ...twoBanks, variables },
+      boot: { ...product.flash, variables },
       accelerator: await testAccelerator(),
     });
   }
@@ -61,6 +61,22 @@ describe("boot banks", () => {
       } finally {
         await server.powerOff();
       }
+    }
+  });
+
+  test("a flash of 4 MiB, too, holds the image: in the firmware's own volume", async () => {
+    const { singleSlot } = await testProduct();
+    const server = await SimulatedServer.start({
+      name: "e2e-single-slot",
+      boot: singleSlot,
+      accelerator: await testAccelerator(),
+    });
+    try {
+      const api = await server.waitForApi(hostReadyTimeoutMs);
+      assert.ok((await api.host()).version.length > 0);
+      api.close();
+    } finally {
+      await server.powerOff();
     }
   });
 

@@ -58,7 +58,7 @@ describe("npm start", () => {
     }
     assert.ok(figures.accelerator === "kvm" || figures.accelerator === "tcg");
     assert.ok(Number(figures.imageBytes) <= 2_700_000, "the image is larger than it may be");
-    assert.equal(figures.romBytes, 4 * 1024 * 1024);
+    assert.equal(figures.romBytes, 16 * 1024 * 1024);
     assert.deepEqual(traces(), []);
   });
 
