@@ -103,6 +103,24 @@ test("unpop gives chains again", () => {
   assert.equal(queue.pop(), heads[1]);
 });
 
+test("a chain read once more is the same, or stops the queue when the driver has broken it meanwhile", () => {
+  const { queue, driver, memory, layout, failures } = setUp();
+  driver.submit([Uint8Array.of(1), 10]);
+  driver.submit([20]);
+  const head = queue.pop();
+  assert.equal(queue.again(head), true);
+  assert.equal(queue.writable.length[0], 10);
+  assert.equal(queue.waiting, 1, "what comes next stays");
+  Descriptor.patch(memory.view(layout.descriptorTable, 256) as Uint8Array, head * Descriptor.size, {
+    length: 0,
+  });
+  assert.equal(queue.again(head), false);
+  assert.deepEqual(failures, ["queue 0: the driver gave an empty buffer"]);
+  queue.stop(); // as the transport does
+  assert.equal(queue.again(head), false);
+  assert.deepEqual([queue.save().nextAvailable, queue.waiting, queue.pop()], [0, 0, QUEUE_EMPTY]);
+});
+
 test("indices wrap at 65536", () => {
   const { queue, driver } = setUp({ eventIndex: true });
   for (let i = 0; i < 70000; i++) {

@@ -269,11 +269,11 @@ export class VirtQueue {
     // `pop` from a ring of one entry.
     this.availWords = Uint16Array.of(0, 1, head);
     this.availBase = this.nextAvailable = 0;
-    const popped = this.pop();
+    if (this.pop() !== head) return false; // stopped, and without any position
     this.availWords = availWords;
     this.availBase = availBase;
     this.nextAvailable = nextAvailable;
-    return popped === head;
+    return true;
   }
 
   /** Gives back the chains of the last `count` pops: the next `pop` returns them again. */

@@ -119,7 +119,8 @@ export class VirtioVsock implements VirtioDevice {
 
   /** After a restore in another process, where the host's ends of all connections have stayed behind. */
   connectionsLost(): void {
-    this.#resetPending = this.#queues.length > 0;
+    // A device that waits for a reset has nobody to tell, as after a restore of its state.
+    this.#resetPending = this.#queues[VsockQueue.event]?.running === true;
     this.#tell();
   }
 
