@@ -62,7 +62,8 @@ describe("guest memory", () => {
       const grown = after.guestResidentBytes - guestResidentBytes;
       // The kernel's file, which the VMM loads, fills huge pages in any case.
       assert.ok(after.guestHugeBytes <= 16 * MiB, `${after.guestHugeBytes} bytes are in huge pages`);
-      assert.ok(grown >= 200 * MiB && grown < 260 * MiB, `200 MiB took ${grown} bytes`);
+      // Part of it goes where the guest has freed memory that is resident already: its kernel's file, for one.
+      assert.ok(grown >= 170 * MiB && grown < 260 * MiB, `200 MiB took ${grown} bytes`);
     });
   });
 
